@@ -1,0 +1,1 @@
+//! A bounded cache with time to live.
