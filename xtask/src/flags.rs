@@ -1,0 +1,123 @@
+//! Every command and flag there is, and nothing else: what `cargo xtask --help` says is what this file says.
+
+use clap::{Args, Parser, Subcommand};
+
+/// The commands of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+pub(crate) struct Flags {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run all tests of the workspace, those in the documentation included
+    Test(TestFlags),
+    /// Check formatting, the rules of the house and clippy, all warnings being errors
+    Lint,
+    /// Check which crate may know which
+    Layers,
+    /// Build the documentation, all warnings being errors
+    Docs,
+    /// Run the property tests with many cases
+    Props(PropsFlags),
+    /// Explore the interleavings of pool-core's atomic parts with loom
+    Loom(LoomFlags),
+    /// Run the tests of the unsafe parts under AddressSanitizer (nightly) and valgrind, where they are installed
+    San(SanFlags),
+    /// Run the tests of pool-core's unsafe parts under miri, where it is installed
+    Miri(MiriFlags),
+    /// Put one pool under thousands of tasks and threads
+    Stress(StressFlags),
+    /// Measure ours beside its peers
+    Bench(BenchFlags),
+    /// Do everything that decides whether a change lands
+    Ci,
+}
+
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestFlags {
+    /// Handed to `cargo test`: a filter, `-p <crate>`, `-- --nocapture`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+/// Flags of `props`.
+#[derive(Debug, Args)]
+pub(crate) struct PropsFlags {
+    /// Cases each property is tried with
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) cases: u32,
+    /// Use the unoptimised build that `test` has made already
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// Only this crate
+    #[arg(short, long)]
+    pub(crate) package: Option<String>,
+}
+
+/// Flags of `loom`.
+#[derive(Debug, Args)]
+pub(crate) struct LoomFlags {
+    /// How often loom may take a thread off its processor in one run; without it loom tries every interleaving there is
+    #[arg(long)]
+    pub(crate) preemptions: Option<u32>,
+    /// Only models whose name contains this
+    pub(crate) filter: Option<String>,
+}
+
+/// Flags of `san`.
+#[derive(Debug, Args)]
+pub(crate) struct SanFlags {
+    /// Only valgrind, on the build that `test` has made already
+    #[arg(long)]
+    pub(crate) valgrind_only: bool,
+}
+
+/// Flags of `miri`.
+#[derive(Debug, Args)]
+pub(crate) struct MiriFlags {
+    /// Only tests whose name contains this
+    pub(crate) filter: Option<String>,
+}
+
+/// Flags of `stress`.
+#[derive(Debug, Args)]
+pub(crate) struct StressFlags {
+    /// How many times in a row
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rounds: u32,
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// The set of benchmarks: a folder of xtask/peers
+    pub(crate) name: String,
+    /// Handed to the benchmarks
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_cargo_test_pass_through() {
+        let flags = Flags::try_parse_from(["xtask", "test", "-p", "pool-core", "--", "--nocapture"]).unwrap();
+        let Command::Test(flags) = flags.command else { panic!("another command") };
+        assert_eq!(flags.args, ["-p", "pool-core", "--", "--nocapture"]);
+    }
+}

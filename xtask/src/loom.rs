@@ -1,0 +1,23 @@
+//! `loom`: every interleaving of pool-core's atomic parts, as far as one has patience.
+//!
+//! `--cfg loom` is another build of everything, so it has a target folder of its own.
+
+use crate::{
+    error::Error,
+    flags::LoomFlags,
+    process::Process,
+    workspace::{Workspace, require},
+};
+
+pub(crate) fn run(flags: &LoomFlags) -> Result<(), Error> {
+    require("pool-core/tests/loom.rs", "it holds the models of the atomic parts")?;
+    let target = Workspace::load()?.target_directory.join("loom");
+    let mut process = Process::cargo("test")
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target.to_string_lossy())
+        .args(["-p", "pool-core", "--release", "--test", "loom"]);
+    if let Some(preemptions) = flags.preemptions {
+        process = process.env("LOOM_MAX_PREEMPTIONS", preemptions.to_string());
+    }
+    process.args(flags.filter.clone()).run()
+}
