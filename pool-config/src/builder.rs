@@ -1,0 +1,217 @@
+//! The recipe of a configuration: sources in order, later wins.
+//!
+//! Owns the public way to say where settings come from; it must not know formats.
+//! Invariant: a builder holds no result. Files and the environment are read by `build`, anew each time.
+
+use std::ffi::OsString;
+use std::panic::Location;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::PoolConfig;
+use crate::error::ConfigError;
+use crate::key::{Key, typed, with_keys};
+use crate::layer::{Layer, Reading, database_name, merge};
+use crate::preset::Preset;
+use crate::rules;
+use crate::source::{self, Source, Text};
+use crate::value::{Typed, Value};
+
+/// Says where settings come from; later sources win, key by key.
+///
+/// A builder is a recipe: [`build`](Self::build) reads files and the environment each time it is called, so one builder
+/// gives a fresh configuration whenever its sources changed.
+///
+/// # Examples
+///
+/// ```
+/// use pool_config::{PoolConfig, Preset};
+/// use std::time::Duration;
+///
+/// let config = PoolConfig::builder()
+///     .preset(Preset::WebApplication)
+///     .toml_str("pool.toml", "acquire_timeout = \"1m 30s\"\nidleTimeout = 60000")
+///     .env_from([("POOL_MAX_CONNECTIONS", "20")])
+///     .min_connections(5)
+///     .build()?;
+/// assert_eq!(config.max_connections(), 20);
+/// assert_eq!(config.min_connections(), 5);
+/// assert_eq!(config.acquire_timeout(), Duration::from_secs(90));
+/// assert_eq!(config.idle_timeout(), Some(Duration::from_secs(60)));
+/// # Ok::<(), pool_config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct PoolConfigBuilder {
+    sources: Vec<Source>,
+}
+
+macro_rules! argument {
+    (lasting) => { impl Into<Option<Duration>> };
+    ($kind:ident) => { typed!($kind) };
+}
+
+macro_rules! declare_setters {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr;
+    )+) => {
+        impl PoolConfigBuilder {
+            $(
+                #[doc = concat!("Sets `", stringify!($name), "`.")]
+                #[doc = ""]
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!("Default: `", stringify!($default), "`.")]
+                #[track_caller]
+                pub fn $name(self, $name: argument!($kind)) -> Self {
+                    let typed: typed!($kind) = $name.into();
+                    self.code(Key::$variant, typed.into_value())
+                }
+            )+
+        }
+    };
+}
+
+with_keys!(declare_setters);
+
+impl PoolConfigBuilder {
+    /// Starts with nothing set, so that defaults hold.
+    pub fn new() -> PoolConfigBuilder {
+        PoolConfigBuilder::default()
+    }
+
+    fn with(mut self, source: Source) -> PoolConfigBuilder {
+        self.sources.push(source);
+        self
+    }
+
+    #[track_caller]
+    fn code(self, key: Key, value: Value) -> PoolConfigBuilder {
+        self.with(Source::Code { key, value, location: Location::caller() })
+    }
+
+    /// Adds the figures of a preset.
+    pub fn preset(self, preset: Preset) -> PoolConfigBuilder {
+        self.with(Source::Preset(preset))
+    }
+
+    /// Adds a file in TOML or JSON, told apart by the end of its name, `.toml` or `.json`.
+    ///
+    /// The file is read by [`build`](Self::build) and must exist then.
+    pub fn file(self, path: impl AsRef<Path>) -> PoolConfigBuilder {
+        self.with(Source::File { path: path.as_ref().into(), optional: false })
+    }
+
+    /// Adds a file like [`file`](Self::file), and nothing when no such file exists.
+    pub fn optional_file(self, path: impl AsRef<Path>) -> PoolConfigBuilder {
+        self.with(Source::File { path: path.as_ref().into(), optional: true })
+    }
+
+    /// Adds the environment variables of this process that begin with `POOL_`, as they are when
+    /// [`build`](Self::build) is called.
+    ///
+    /// `POOL_MAX_CONNECTIONS` sets `max_connections`, `POOL_DATABASES__USERS__MAX_CONNECTIONS` sets it for the
+    /// database `users` alone. `POOL_CONFIG` is left to [`discover`](Self::discover).
+    pub fn env(self) -> PoolConfigBuilder {
+        self.with(Source::Process)
+    }
+
+    /// Adds variables as [`env`](Self::env) does, from a list instead of the environment of this process.
+    pub fn env_from<N, V>(self, variables: impl IntoIterator<Item = (N, V)>) -> PoolConfigBuilder
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.with(Source::Variables(variables))
+    }
+
+    /// Adds settings written in TOML. The name stands for the text in origins and errors.
+    pub fn toml_str(self, name: impl AsRef<str>, text: impl Into<String>) -> PoolConfigBuilder {
+        self.with(Source::Text(Text::toml(name.as_ref(), text.into())))
+    }
+
+    /// Adds settings written in JSON. The name stands for the text in origins and errors.
+    pub fn json_str(self, name: impl AsRef<str>, text: impl Into<String>) -> PoolConfigBuilder {
+        self.with(Source::Text(Text::json(name.as_ref(), text.into())))
+    }
+
+    /// Adds everything another builder names, so that it wins over what this one names so far.
+    pub fn layer(mut self, other: impl Into<PoolConfigBuilder>) -> PoolConfigBuilder {
+        self.sources.extend(other.into().sources);
+        self
+    }
+
+    /// Reads every source and returns the checked configuration.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every source at once, and every conflict between the values that hold.
+    pub fn build(&self) -> Result<PoolConfig, ConfigError> {
+        self.build_scope(None)
+    }
+
+    /// Reads every source and returns the checked configuration of one database.
+    ///
+    /// Each source may hold a table `databases.NAME`; what it says wins over the rest of the same source, and over
+    /// earlier sources, but not over later ones. A database that no source names has the shared settings. Names are
+    /// compared without regard to case.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_config::PoolConfig;
+    ///
+    /// let builder = PoolConfig::builder()
+    ///     .toml_str("pool.toml", "max_connections = 10\n[databases.analytics]\nmax_connections = 20");
+    /// assert_eq!(builder.build_for("analytics")?.max_connections(), 20);
+    /// assert_eq!(builder.build_for("users")?.max_connections(), 10);
+    /// # Ok::<(), pool_config::ConfigError>(())
+    /// ```
+    pub fn build_for(&self, database: &str) -> Result<PoolConfig, ConfigError> {
+        self.build_scope(Some(&database_name(database)))
+    }
+
+    fn build_scope(&self, database: Option<&str>) -> Result<PoolConfig, ConfigError> {
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut problems = Vec::new();
+        for source in &self.sources {
+            let mut reading: Reading = source::read(source);
+            problems.append(&mut reading.problems);
+            let own = database.and_then(|name| reading.databases.remove(name));
+            layers.extend([Some(reading.shared), own].into_iter().flatten().filter(|layer| !layer.is_empty()));
+        }
+        let settled = merge(&layers);
+        let spoiled: Vec<Key> = problems.iter().filter_map(|problem: &crate::Problem| problem.key()).collect();
+        problems.extend(rules::conflicts(&settled, |key| spoiled.contains(&key)));
+        if !problems.is_empty() {
+            return Err(ConfigError::new(problems));
+        }
+        let warnings = rules::warnings(&settled);
+        Ok(PoolConfig::new(settled, warnings))
+    }
+}
+
+/// Keeps every value that is not a default, with its origin.
+impl From<PoolConfig> for PoolConfigBuilder {
+    fn from(config: PoolConfig) -> PoolConfigBuilder {
+        PoolConfigBuilder::new().with(Source::Config(config))
+    }
+}
+
+impl From<&PoolConfig> for PoolConfigBuilder {
+    fn from(config: &PoolConfig) -> PoolConfigBuilder {
+        config.clone().into()
+    }
+}
+
+impl From<Preset> for PoolConfigBuilder {
+    fn from(preset: Preset) -> PoolConfigBuilder {
+        PoolConfigBuilder::new().preset(preset)
+    }
+}

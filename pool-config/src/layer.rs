@@ -1,0 +1,169 @@
+//! A layer is what one source says, the merge is how layers become one configuration.
+//!
+//! Owns collecting entries with their problems, and precedence; it must not know formats or files.
+//! Invariant: the merge alone decides precedence: the later layer wins, key by key.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Map, Tag, Value as Raw};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use crate::error::Problem;
+use crate::key::Key;
+use crate::nearest::nearest;
+use crate::origin::Origin;
+use crate::value::Value;
+
+/// What one source says about one key.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    raw: Raw,
+    origin: Origin,
+}
+
+/// What one source says, by key; every value is one that its key takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layer {
+    entries: BTreeMap<Key, Entry>,
+}
+
+impl Layer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// figment carries the layers: a layer is a provider whose profile is the default one.
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("pool-config layer")
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let dict = self.entries.iter().map(|(key, entry)| (key.name().to_owned(), entry.raw.clone())).collect();
+        Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// What a source says: shared settings, settings of single databases, and what was wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) shared: Layer,
+    pub(crate) databases: BTreeMap<String, Layer>,
+    pub(crate) problems: Vec<Problem>,
+    /// Every key met so far with its place, good value or bad, by database.
+    seen: BTreeMap<(Option<String>, Key), Origin>,
+}
+
+impl Reading {
+    /// Takes in one entry as it was written, or the problem with it.
+    ///
+    /// `database` names the table it stands in; `None` is the shared part.
+    pub(crate) fn take(&mut self, database: Option<&str>, written: &str, raw: Raw, origin: Origin) {
+        match Key::find(written) {
+            Some(key) => self.take_known(database, key, raw, origin),
+            None => self.problems.push(Problem::UnknownKey {
+                key: written.to_owned(),
+                value: shown(&raw),
+                origin,
+                nearest: nearest(written),
+            }),
+        }
+    }
+
+    /// Takes in one entry whose key is known, or the problem with it.
+    pub(crate) fn take_known(&mut self, database: Option<&str>, key: Key, raw: Raw, origin: Origin) {
+        let database = database.map(database_name);
+        if let Some(first) = self.seen.get(&(database.clone(), key)) {
+            self.problems.push(Problem::GivenTwice { key, first: first.clone(), second: origin });
+            return;
+        }
+        self.seen.insert((database.clone(), key), origin.clone());
+        if let Err(fault) = key.kind().read(&raw) {
+            self.problems.push(Problem::InvalidSetting { key, value: shown(&raw), origin, fault });
+            return;
+        }
+        let layer = match database {
+            None => &mut self.shared,
+            Some(name) => self.databases.entry(name).or_default(),
+        };
+        layer.entries.insert(key, Entry { raw, origin });
+    }
+}
+
+/// Names of databases are compared without regard to case: environment variables are upper case by custom.
+pub(crate) fn database_name(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// A value as error texts repeat it.
+pub(crate) fn shown(raw: &Raw) -> String {
+    match raw {
+        Raw::String(_, text) => format!("{text:?}"),
+        Raw::Char(_, c) => format!("{:?}", c.to_string()),
+        Raw::Bool(_, flag) => flag.to_string(),
+        Raw::Num(..) => match (raw.to_u128(), raw.to_i128(), raw.to_f64()) {
+            (Some(number), ..) => number.to_string(),
+            (_, Some(number), _) => number.to_string(),
+            (.., Some(number)) => number.to_string(),
+            _ => "a number".to_owned(),
+        },
+        Raw::Empty(..) => "null".to_owned(),
+        Raw::Dict(..) => "{...}".to_owned(),
+        Raw::Array(..) => "[...]".to_owned(),
+    }
+}
+
+/// A value together with where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+/// The outcome of a merge for one key: the setting that holds, and those behind it.
+#[derive(Debug, Clone)]
+pub(crate) struct Settled {
+    pub(crate) holds: Setting,
+    /// What earlier layers said, latest first; the default comes last unless it holds.
+    pub(crate) overridden: Vec<Setting>,
+}
+
+/// Merges layers, first to last; later wins, key by key. One outcome per key, in the order of [`Key::ALL`].
+pub(crate) fn merge(layers: &[Layer]) -> Vec<Settled> {
+    let mut figment = Figment::new();
+    let mut layer_of: Vec<(Tag, usize)> = Vec::new();
+    for (position, layer) in layers.iter().enumerate() {
+        figment = figment.merge(layer);
+        // figment tags what a provider brought; any key of the layer tells which tag that was.
+        if let Some(key) = layer.entries.keys().next() {
+            layer_of.push((merged(&figment, *key).tag(), position));
+        }
+    }
+    let settle = |key: &Key| {
+        let default = Setting { value: key.default_value(), origin: Origin::Default };
+        if !figment.contains(key.name()) {
+            return Settled { holds: default, overridden: Vec::new() };
+        }
+        let raw = merged(&figment, *key);
+        let position = layer_of.iter().find(|(tag, _)| *tag == raw.tag()).map(|(_, position)| *position);
+        let winner = position.expect("BUG: a merged value has the tag of no layer");
+        let said = |layer: &Layer| layer.entries.get(key).map(|entry| setting(*key, &entry.raw, entry));
+        let holds = setting(*key, &raw, &layers[winner].entries[key]);
+        let overridden = layers[..winner].iter().rev().filter_map(said).chain([default]).collect();
+        Settled { holds, overridden }
+    };
+    Key::ALL.iter().map(settle).collect()
+}
+
+fn merged(figment: &Figment, key: Key) -> Raw {
+    figment.find_value(key.name()).expect("BUG: a key that a layer sets is missing from the merge")
+}
+
+fn setting(key: Key, raw: &Raw, entry: &Entry) -> Setting {
+    let value = key.kind().read(raw).expect("BUG: a layer holds a value that its key does not take");
+    Setting { value, origin: entry.origin.clone() }
+}

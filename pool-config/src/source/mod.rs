@@ -1,0 +1,70 @@
+//! Sources of settings: each turns into a [`Reading`], whatever it is made of.
+//!
+//! Owns the list of sources; it must not know precedence.
+//! Invariant: reading a source never panics and never waits for anybody; what is wrong with it becomes problems.
+
+mod env;
+mod file;
+mod json;
+mod lines;
+mod text;
+mod toml;
+
+use std::ffi::OsString;
+use std::panic::Location;
+use std::path::PathBuf;
+
+use crate::config::PoolConfig;
+use crate::key::Key;
+use crate::layer::Reading;
+use crate::origin::Origin;
+use crate::preset::Preset;
+use crate::value::Value;
+
+pub(crate) use text::Text;
+
+/// One source of settings.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Preset(Preset),
+    File {
+        path: PathBuf,
+        optional: bool,
+    },
+    Text(Text),
+    /// The environment of this process, at the time of reading.
+    Process,
+    Variables(Vec<(OsString, OsString)>),
+    Code {
+        key: Key,
+        value: Value,
+        location: &'static Location<'static>,
+    },
+    /// What another configuration does not have by default.
+    Config(PoolConfig),
+}
+
+/// Reads what a source says now.
+pub(crate) fn read(source: &Source) -> Reading {
+    let mut reading = Reading::default();
+    match source {
+        Source::Preset(preset) => {
+            for (key, value) in preset.settings() {
+                reading.take_known(None, *key, crate::kind::raw(*value), Origin::Preset(*preset));
+            }
+        }
+        Source::File { path, optional } => file::read(path, *optional, &mut reading),
+        Source::Text(text) => text.read(&mut reading),
+        Source::Process => env::read(std::env::vars_os(), &mut reading),
+        Source::Variables(variables) => env::read(variables.iter().cloned(), &mut reading),
+        Source::Code { key, value, location } => {
+            reading.take_known(None, *key, crate::kind::raw(*value), Origin::Code { location });
+        }
+        Source::Config(config) => {
+            for key in PoolConfig::keys().filter(|key| !config.is_default(*key)) {
+                reading.take_known(None, key, crate::kind::raw(config.value(key)), config.origin(key).clone());
+            }
+        }
+    }
+    reading
+}
