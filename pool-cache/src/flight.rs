@@ -1,0 +1,150 @@
+//! One load in flight: a result that one caller brings and any number wait for.
+//!
+//! Owns the state of a flight and its waiters, async and blocking alike. Must not know keys, stores or loaders.
+//! States: `Loading -> Landed`, once. Invariant: every waiter registered before landing is woken by it, every later one
+//! finds the outcome; a waiter that goes away takes its waker with it.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::sync::{self, Mutex};
+
+/// How a flight ended, for those who waited.
+#[derive(Debug)]
+pub(crate) enum Outcome<V> {
+    Value(Arc<V>),
+    /// The loader's error; its type is that of the caller who led.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// There is a value, but for the leader only.
+    Passed,
+    /// There is none: cancelled, panicked, or outdated before it landed.
+    Abandoned,
+}
+
+impl<V> Clone for Outcome<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Outcome::Value(value) => Outcome::Value(Arc::clone(value)),
+            Outcome::Failed(error) => Outcome::Failed(Arc::clone(error)),
+            Outcome::Passed => Outcome::Passed,
+            Outcome::Abandoned => Outcome::Abandoned,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State<V> {
+    Loading { wakers: Vec<(u64, Waker)>, next: u64 },
+    Landed(Outcome<V>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Flight<V> {
+    state: Mutex<State<V>>,
+}
+
+impl<V> Flight<V> {
+    pub(crate) fn new() -> Self {
+        Flight { state: Mutex::new(State::Loading { wakers: Vec::new(), next: 0 }) }
+    }
+
+    /// Ends the flight and wakes everybody who waits for it.
+    pub(crate) fn land(&self, outcome: Outcome<V>) {
+        let before = {
+            let mut state = self.state.lock();
+            assert!(matches!(*state, State::Loading { .. }), "BUG: a flight landed twice");
+            std::mem::replace(&mut *state, State::Landed(outcome))
+        };
+        // Wakers are foreign code: they run without the lock.
+        if let State::Loading { wakers, .. } = before {
+            for (_, waker) in wakers {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Waits for the end without blocking the thread.
+    pub(crate) fn landed(&self) -> Landed<'_, V> {
+        Landed { flight: self, registered: None }
+    }
+
+    /// Blocks the thread until the end.
+    pub(crate) fn wait(&self) -> Outcome<V> {
+        let waker = Waker::from(Arc::new(Unpark(sync::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut landed = self.landed();
+        loop {
+            match Pin::new(&mut landed).poll(&mut context) {
+                Poll::Ready(outcome) => return outcome,
+                // A stray unpark only costs another look.
+                Poll::Pending => sync::park(),
+            }
+        }
+    }
+}
+
+struct Unpark(sync::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The wait for a [`Flight`]; dropping it ends the wait.
+#[derive(Debug)]
+pub(crate) struct Landed<'a, V> {
+    flight: &'a Flight<V>,
+    registered: Option<u64>,
+}
+
+impl<V> Future for Landed<'_, V> {
+    type Output = Outcome<V>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<V>> {
+        let flight = self.flight;
+        // Cloned before and dropped after the lock: wakers are foreign code.
+        let mut waker = Some(context.waker().clone());
+        let _replaced;
+        let mut state = flight.state.lock();
+        match &mut *state {
+            State::Landed(outcome) => {
+                let outcome = outcome.clone();
+                self.registered = None;
+                drop(state);
+                return Poll::Ready(outcome);
+            }
+            State::Loading { wakers, next } => {
+                let place = self.registered.and_then(|id| wakers.iter_mut().find(|(other, _)| *other == id));
+                match (place, waker.take()) {
+                    (Some((_, old)), Some(new)) => _replaced = std::mem::replace(old, new),
+                    (None, Some(new)) => {
+                        wakers.push((*next, new));
+                        self.registered = Some(*next);
+                        *next += 1;
+                    }
+                    (_, None) => unreachable!("BUG: the waker was just put there"),
+                }
+            }
+        }
+        drop(state);
+        Poll::Pending
+    }
+}
+
+impl<V> Drop for Landed<'_, V> {
+    fn drop(&mut self) {
+        let Some(id) = self.registered else { return };
+        let mut state = self.flight.state.lock();
+        let mut _gone = None;
+        if let State::Loading { wakers, .. } = &mut *state
+            && let Some(index) = wakers.iter().position(|(other, _)| *other == id)
+        {
+            _gone = Some(wakers.swap_remove(index));
+        }
+        drop(state);
+    }
+}

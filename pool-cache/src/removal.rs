@@ -1,0 +1,90 @@
+//! What becomes of entries that have left: the listener is told, then they are dropped.
+//!
+//! Owns the order "unlock, tell, drop"; must not know why the store decided so. Invariant: [`Removals`] is declared
+//! before any lock is taken, so its drop runs after every lock is released; a panic of a listener or of a destructor stops
+//! neither the other removals nor the cache, and reaches the caller at the end.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+/// Why an entry left the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RemovalReason {
+    /// Its time to live was over.
+    Expired,
+    /// It had to make room.
+    Evicted,
+    /// Another value was inserted under its key.
+    Replaced,
+    /// It was invalidated by key, by tag or together with everything else.
+    Invalidated,
+}
+
+type Callback<K, V> = dyn Fn(&K, &Arc<V>, RemovalReason) + Send + Sync;
+
+/// Who is told about entries that leave.
+pub(crate) struct Listener<K, V>(pub(crate) Option<Box<Callback<K, V>>>);
+
+impl<K, V> fmt::Debug for Listener<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", if self.0.is_some() { "set" } else { "none" })
+    }
+}
+
+struct Removed<K, V> {
+    key: K,
+    value: Arc<V>,
+    reason: RemovalReason,
+}
+
+/// Entries that have left their shard and wait until the locks are released.
+pub(crate) struct Removals<'a, K, V> {
+    listener: &'a Listener<K, V>,
+    /// Most calls remove one entry at most: no allocation for it.
+    first: Option<Removed<K, V>>,
+    more: Vec<Removed<K, V>>,
+}
+
+impl<'a, K, V> Removals<'a, K, V> {
+    pub(crate) fn new(listener: &'a Listener<K, V>) -> Self {
+        Removals { listener, first: None, more: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, key: K, value: Arc<V>, reason: RemovalReason) {
+        let removed = Removed { key, value, reason };
+        if self.first.is_none() {
+            self.first = Some(removed);
+        } else {
+            self.more.push(removed);
+        }
+    }
+
+    /// Tells and drops what has been collected. No lock may be held.
+    pub(crate) fn settle(&mut self) {
+        let mut panicked: Option<Box<dyn Any + Send>> = None;
+        for removed in self.first.take().into_iter().chain(self.more.drain(..)) {
+            if let Some(callback) = &self.listener.0 {
+                let told = catch_unwind(AssertUnwindSafe(|| callback(&removed.key, &removed.value, removed.reason)));
+                panicked = panicked.or(told.err());
+            }
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(removed)));
+            panicked = panicked.or(dropped.err());
+        }
+        if let Some(payload) = panicked
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl<K, V> Drop for Removals<'_, K, V> {
+    fn drop(&mut self) {
+        if self.first.is_some() {
+            self.settle();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which loads the running code is part of, to tell a load that would wait for itself.
+//!
+//! Owns a stack per thread of the loads whose loader is running right now on it, and the process-wide record of loads that
+//! wait for other loads. Must not know caches: a load is a number. Invariant: a wait is recorded before it
+//! begins and only if it closes no circle, so of the loads in a circle at least one gets an error instead of waiting.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+thread_local! {
+    static RUNNING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// For each load that waits: the loads it waits for. Only loads within loads come here, so one lock serves all caches.
+static WAITS: Mutex<Option<HashMap<u64, Vec<u64>>>> = Mutex::new(None);
+
+/// Gives a number that no other load of the process has.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Runs a part of the loader of load `id`.
+pub(crate) fn within<T>(id: u64, run: impl FnOnce() -> T) -> T {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            RUNNING.with_borrow_mut(Vec::pop);
+        }
+    }
+    RUNNING.with_borrow_mut(|running| running.push(id));
+    let _leave = Leave;
+    run()
+}
+
+/// A wait of the loads that are running on this thread for another one; its drop ends it.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    waiting: Vec<u64>,
+    target: u64,
+}
+
+/// Records that the code running now waits for load `target`; `None` if that could never end.
+pub(crate) fn wait_for(target: u64) -> Option<Wait> {
+    let waiting = RUNNING.with_borrow(Vec::clone);
+    if waiting.is_empty() {
+        return Some(Wait { waiting, target });
+    }
+    let mut waits = WAITS.lock();
+    let waits = waits.get_or_insert_with(HashMap::new);
+    let mut seen = vec![target];
+    let mut next = 0;
+    while let Some(&load) = seen.get(next) {
+        if waiting.contains(&load) {
+            return None;
+        }
+        for &further in waits.get(&load).into_iter().flatten() {
+            if !seen.contains(&further) {
+                seen.push(further);
+            }
+        }
+        next += 1;
+    }
+    for &load in &waiting {
+        waits.entry(load).or_default().push(target);
+    }
+    Some(Wait { waiting, target })
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut waits = WAITS.lock();
+        let waits = waits.get_or_insert_with(HashMap::new);
+        for load in &self.waiting {
+            if let Some(targets) = waits.get_mut(load) {
+                if let Some(index) = targets.iter().position(|target| *target == self.target) {
+                    targets.swap_remove(index);
+                }
+                if targets.is_empty() {
+                    waits.remove(load);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_of_waits_is_refused_and_a_chain_is_not() {
+        let (a, b, c) = (next_id(), next_id(), next_id());
+        let first = within(a, || wait_for(b));
+        assert!(first.is_some());
+        let second = within(b, || wait_for(c));
+        assert!(second.is_some());
+        assert!(within(c, || wait_for(a)).is_none(), "c waits for a, which waits for b, which waits for c");
+        assert!(within(a, || within(c, || wait_for(a))).is_none());
+        drop(first);
+        assert!(within(c, || wait_for(a)).is_some());
+    }
+
+    #[test]
+    fn a_loader_that_panics_leaves_its_scope() {
+        let outcome = std::panic::catch_unwind(|| within(next_id(), || panic!("expected")));
+        assert!(outcome.is_err());
+        assert!(RUNNING.with_borrow(Vec::is_empty));
+    }
+}

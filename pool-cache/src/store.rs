@@ -1,0 +1,429 @@
+//! The entries of a whole cache: shards behind locks, within one budget.
+//!
+//! Owns locking, the strict bounds and the counts of what enters and leaves. Must not know clocks, loads or weighers:
+//! time and weight are arguments. Invariants: one shard lock at a time; nothing of the user but `Eq` of keys runs under
+//! it (what leaves goes to [`Removals`]); no lock is held for more than [`BATCH`] removals.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::budget::{Budget, Room};
+use crate::removal::{RemovalReason, Removals};
+use crate::shard::{Entry, NewEntry, Shard, Standing};
+use crate::stats::Stats;
+use crate::sync::{RwLock, yield_now};
+use crate::wheel::NEVER;
+
+/// How many entries leave a shard before its lock is released for others.
+const BATCH: u32 = 64;
+/// Below this many entries a shard its queues are too short to tell good from bad.
+const LEAST_PER_SHARD: usize = 256;
+
+/// What happened in one shard; written under its lock.
+#[derive(Debug, Default)]
+struct Tally {
+    insertions: u64,
+    rejections: u64,
+    evictions: u64,
+    expirations: u64,
+    replacements: u64,
+    invalidations: u64,
+}
+
+impl Tally {
+    fn left(&mut self, reason: RemovalReason) {
+        *match reason {
+            RemovalReason::Expired => &mut self.expirations,
+            RemovalReason::Evicted => &mut self.evictions,
+            RemovalReason::Replaced => &mut self.replacements,
+            RemovalReason::Invalidated => &mut self.invalidations,
+        } += 1;
+    }
+}
+
+#[derive(Debug)]
+struct Guarded<K, V> {
+    shard: Shard<K, V>,
+    tally: Tally,
+}
+
+/// A shard, its lock and the counts of reads, on cache lines of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Cell<K, V> {
+    guarded: RwLock<Guarded<K, V>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Store<K, V> {
+    cells: Box<[Cell<K, V>]>,
+    budget: Budget,
+    hasher: foldhash::quality::RandomState,
+    /// The shard that gives room next when another one has none.
+    donor: AtomicUsize,
+}
+
+/// What a look at a key finds.
+#[derive(Debug)]
+pub(crate) enum Found<V> {
+    Alive(Arc<V>),
+    /// It is there and its time is over; the number is that of its insertion.
+    Expired(u64),
+    Absent,
+}
+
+impl<K, V> Guarded<K, V> {
+    /// Sends an entry that has left its shard on its way.
+    fn dismiss(&mut self, entry: Entry<K, V>, reason: RemovalReason, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) {
+        self.tally.left(reason);
+        room.vacate(entry.weight);
+        to.push(entry.key, entry.value, reason);
+    }
+
+    /// Makes room for one entry: what has expired leaves first, then what is worth least.
+    fn make_room(&mut self, now: u64, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+        if self.purge_some(now, 1, room, to) {
+            return true;
+        }
+        let Some(entry) = self.shard.evict() else { return false };
+        self.dismiss(entry, RemovalReason::Evicted, room, to);
+        true
+    }
+
+    /// Takes out up to `most` entries that expired in earlier ticks.
+    fn purge_some(&mut self, now: u64, most: u32, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+        let mut found = false;
+        if self.shard.may_have_elapsed(now) {
+            let mut steps = most;
+            for _ in 0..most {
+                let Ok(Some(entry)) = self.shard.take_elapsed(now, &mut steps) else { break };
+                self.dismiss(entry, RemovalReason::Expired, room, to);
+                found = true;
+            }
+        }
+        found
+    }
+}
+
+/// How many shards serve a cache of this size on this machine.
+fn shards_for(max_entries: u64, max_weight: u64) -> usize {
+    if cfg!(loom) {
+        return 1;
+    }
+    let most = std::thread::available_parallelism().map_or(1, |n| n.get() * 4).next_power_of_two();
+    let expected = usize::try_from(max_entries.min(max_weight)).unwrap_or(usize::MAX);
+    let mut shards = 1;
+    while shards < most && expected / (shards * 2) >= LEAST_PER_SHARD {
+        shards *= 2;
+    }
+    shards
+}
+
+impl<K, V> Store<K, V> {
+    pub(crate) fn new(max_entries: u64, max_weight: u64) -> Self {
+        let cell = || Cell {
+            guarded: RwLock::new(Guarded { shard: Shard::new(), tally: Tally::default() }),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        };
+        Store {
+            cells: (0..shards_for(max_entries, max_weight)).map(|_| cell()).collect(),
+            budget: Budget::new(max_entries, max_weight),
+            hasher: foldhash::quality::RandomState::default(),
+            donor: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    #[inline]
+    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.cells.len() - 1)
+    }
+
+    #[inline]
+    fn cell(&self, hash: u64) -> &Cell<K, V> {
+        &self.cells[self.index(hash)]
+    }
+
+    /// Counts the outcome of one question.
+    #[inline]
+    pub(crate) fn count(&self, hash: u64, hit: bool) {
+        let cell = self.cell(hash);
+        // Relaxed: the counters order nothing, `stats` only sums them.
+        if hit { &cell.hits } else { &cell.misses }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Looks a key up. `touch` says that somebody wants the value, which eviction respects.
+    #[inline]
+    pub(crate) fn look<Q>(&self, hash: u64, key: &Q, touch: bool, now: impl FnOnce() -> u64) -> Found<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let guarded = self.cell(hash).guarded.read();
+        let Some(at) = guarded.shard.find(hash, key) else { return Found::Absent };
+        let entry = guarded.shard.entry(at);
+        if entry.expires_at != NEVER && entry.expires_at <= now() {
+            return Found::Expired(entry.serial);
+        }
+        if touch {
+            entry.touch();
+        }
+        Found::Alive(Arc::clone(&entry.value))
+    }
+
+    /// Stores an entry, making what room it needs; gives it back if it can never fit, or would have expired at once.
+    /// Whatever was there under its key is gone in both cases.
+    pub(crate) fn insert<'a>(
+        &'a self,
+        new: NewEntry<K, V>,
+        now: u64,
+        removals: &mut Removals<'_, K, V>,
+    ) -> Option<NewEntry<K, V>>
+    where
+        K: Eq,
+    {
+        let own = self.index(new.hash);
+        let mut standing = None;
+        let mut room: Room<'a> = self.budget.room();
+        loop {
+            let mut guarded = self.cells[own].guarded.write();
+            if let Some(at) = guarded.shard.find(new.hash, &new.key) {
+                let (entry, earned) = guarded.shard.remove(at);
+                let reason = if entry.expires_at <= now { RemovalReason::Expired } else { RemovalReason::Replaced };
+                guarded.dismiss(entry, reason, &mut room, removals);
+                standing = Some(earned);
+            }
+            if new.expires_at <= now || !self.budget.admits(new.weight) {
+                guarded.tally.rejections += 1;
+                return Some(new);
+            }
+            let mut crowded = false;
+            loop {
+                if room.cover(new.weight) {
+                    guarded.tally.insertions += 1;
+                    room.occupy(new.weight);
+                    guarded.shard.place(new, standing.unwrap_or(Standing::Newcomer { crowded }));
+                    guarded.purge_some(now, 2, &mut room, removals);
+                    return None;
+                }
+                crowded = true;
+                if self.is_poor(&guarded.shard) || !guarded.make_room(now, &mut room, removals) {
+                    break;
+                }
+            }
+            drop(guarded);
+            if !self.take_room_elsewhere(own, now, &mut room, removals) {
+                // Everything is empty, so the room is in the hands of calls that run right now.
+                room.release();
+                yield_now();
+            }
+        }
+    }
+
+    /// Whether a shard has so little that taking from it would turn it into a revolving door.
+    fn is_poor(&self, shard: &Shard<K, V>) -> bool {
+        self.cells.len() > 1 && (shard.len() * self.cells.len() * 2) as u64 <= self.budget.entries()
+    }
+
+    fn take_room_elsewhere(
+        &self,
+        own: usize,
+        now: u64,
+        room: &mut Room<'_>,
+        removals: &mut Removals<'_, K, V>,
+    ) -> bool {
+        let start = self.donor.fetch_add(1, Ordering::Relaxed);
+        for spare_the_poor in [true, false] {
+            for step in 0..self.cells.len() {
+                let index = (start + step) % self.cells.len();
+                if spare_the_poor && index == own {
+                    continue;
+                }
+                let mut guarded = self.cells[index].guarded.write();
+                if spare_the_poor && self.is_poor(&guarded.shard) {
+                    continue;
+                }
+                if guarded.make_room(now, room, removals) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes out the entry of a key.
+    pub(crate) fn invalidate<Q>(&self, hash: u64, key: &Q, now: u64, removals: &mut Removals<'_, K, V>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut room = self.budget.room();
+        let mut guarded = self.cell(hash).guarded.write();
+        let Some(at) = guarded.shard.find(hash, key) else { return false };
+        let (entry, _) = guarded.shard.remove(at);
+        let expired = entry.expires_at <= now;
+        let reason = if expired { RemovalReason::Expired } else { RemovalReason::Invalidated };
+        guarded.dismiss(entry, reason, &mut room, removals);
+        !expired
+    }
+
+    /// Takes out one insertion that was found to have expired, if it is still there.
+    #[cold]
+    pub(crate) fn expire(&self, hash: u64, serial: u64, removals: &mut Removals<'_, K, V>) {
+        let mut room = self.budget.room();
+        let mut guarded = self.cell(hash).guarded.write();
+        if let Some(at) = guarded.shard.find_serial(hash, serial) {
+            let (entry, _) = guarded.shard.remove(at);
+            guarded.dismiss(entry, RemovalReason::Expired, &mut room, removals);
+        }
+    }
+
+    /// Takes out every entry that carries a tag and was there when the call began.
+    pub(crate) fn invalidate_tag(&self, tag: &str, removals: &mut Removals<'_, K, V>) -> usize {
+        let mut count = 0;
+        for cell in &self.cells {
+            let bound = cell.guarded.read().shard.serial();
+            let mut more = true;
+            while more {
+                let mut room = self.budget.room();
+                let mut guarded = cell.guarded.write();
+                for _ in 0..BATCH {
+                    let Some(entry) = guarded.shard.take_tagged(tag, bound) else {
+                        more = false;
+                        break;
+                    };
+                    guarded.dismiss(entry, RemovalReason::Invalidated, &mut room, removals);
+                    count += 1;
+                }
+                drop(guarded);
+                drop(room);
+                removals.settle();
+            }
+        }
+        count
+    }
+
+    /// Takes out everything, one shard after the other.
+    pub(crate) fn invalidate_all(&self, removals: &mut Removals<'_, K, V>) -> usize {
+        let mut count = 0;
+        for cell in &self.cells {
+            let mut guarded = cell.guarded.write();
+            let empty = guarded.shard.successor();
+            let full = std::mem::replace(&mut guarded.shard, empty);
+            guarded.tally.invalidations += full.len() as u64;
+            drop(guarded);
+            count += full.len();
+            let mut room = self.budget.room();
+            for entry in full.into_entries() {
+                room.vacate(entry.weight);
+                room.release();
+                removals.push(entry.key, entry.value, RemovalReason::Invalidated);
+                removals.settle();
+            }
+        }
+        count
+    }
+
+    /// Takes out everything that has expired, a batch at a time.
+    pub(crate) fn purge_expired(&self, now: u64, removals: &mut Removals<'_, K, V>) -> usize {
+        let mut count = 0;
+        for cell in &self.cells {
+            // How many entries of the current tick are still to be looked at, once the earlier ticks are through.
+            let mut current = None;
+            while current != Some(0) {
+                let mut room = self.budget.room();
+                let mut guarded = cell.guarded.write();
+                let mut steps = BATCH;
+                while steps > 0 && current != Some(0) {
+                    let expired = match current {
+                        None => match guarded.shard.take_elapsed(now, &mut steps) {
+                            Ok(Some(entry)) => Some(entry),
+                            Ok(None) => {
+                                current = Some(guarded.shard.current_tick_len());
+                                continue;
+                            }
+                            Err(_) => break,
+                        },
+                        Some(left) => {
+                            current = Some(left - 1);
+                            guarded.shard.take_from_current_tick(now)
+                        }
+                    };
+                    steps = steps.saturating_sub(1);
+                    if let Some(entry) = expired {
+                        guarded.dismiss(entry, RemovalReason::Expired, &mut room, removals);
+                        count += 1;
+                    }
+                }
+                drop(guarded);
+                drop(room);
+                removals.settle();
+            }
+        }
+        count
+    }
+
+    /// Evicts until the cache is within its limits, which were lowered.
+    pub(crate) fn shrink(&self, now: u64, removals: &mut Removals<'_, K, V>) {
+        let mut index = 0;
+        while self.budget.is_exceeded() {
+            let mut room = self.budget.room();
+            let mut guarded = self.cells[index].guarded.write();
+            // A few from each in turn, so that all shards shrink alike.
+            for _ in 0..4 {
+                if !self.budget.is_exceeded() || !guarded.make_room(now, &mut room, removals) {
+                    break;
+                }
+                room.release();
+            }
+            drop(guarded);
+            drop(room);
+            removals.settle();
+            index = (index + 1) % self.cells.len();
+        }
+    }
+
+    /// Copies what is alive, one shard after the other.
+    pub(crate) fn snapshot(&self, now: u64) -> Vec<(K, Arc<V>)>
+    where
+        K: Clone,
+    {
+        let mut all = Vec::new();
+        for cell in &self.cells {
+            let guarded = cell.guarded.read();
+            let alive = guarded.shard.iter().filter(|entry| entry.expires_at > now);
+            all.extend(alive.map(|entry| (entry.key.clone(), Arc::clone(&entry.value))));
+        }
+        all
+    }
+
+    /// Adds this store's counts to `stats`.
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        for cell in &self.cells {
+            stats.hits += cell.hits.load(Ordering::Relaxed);
+            stats.misses += cell.misses.load(Ordering::Relaxed);
+            let tally = &cell.guarded.read().tally;
+            stats.insertions += tally.insertions;
+            stats.rejections += tally.rejections;
+            stats.evictions += tally.evictions;
+            stats.expirations += tally.expirations;
+            stats.replacements += tally.replacements;
+            stats.invalidations += tally.invalidations;
+        }
+        stats.entries = self.budget.entries();
+        stats.weight = self.budget.weight();
+    }
+}
