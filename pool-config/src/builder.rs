@@ -14,7 +14,7 @@ use crate::key::{Key, typed, with_keys};
 use crate::layer::{Layer, Reading, database_name, merge};
 use crate::preset::Preset;
 use crate::rules;
-use crate::source::{self, Source, Text};
+use crate::source::{self, Foreign, Source, Text};
 use crate::value::{Typed, Value};
 
 /// Says where settings come from; later sources win, key by key.
@@ -91,6 +91,22 @@ impl PoolConfigBuilder {
         self.with(Source::Code { key, value, location: Location::caller() })
     }
 
+    /// Sets a key to a value, for callers that learn at run time which key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_config::{Key, PoolConfig, Value};
+    ///
+    /// let config = PoolConfig::builder().set(Key::MaxConnections, Value::Count(3)).build()?;
+    /// assert_eq!(config.max_connections(), 3);
+    /// # Ok::<(), pool_config::ConfigError>(())
+    /// ```
+    #[track_caller]
+    pub fn set(self, key: Key, value: Value) -> PoolConfigBuilder {
+        self.code(key, value)
+    }
+
     /// Adds the figures of a preset.
     pub fn preset(self, preset: Preset) -> PoolConfigBuilder {
         self.with(Source::Preset(preset))
@@ -106,6 +122,32 @@ impl PoolConfigBuilder {
     /// Adds a file like [`file`](Self::file), and nothing when no such file exists.
     pub fn optional_file(self, path: impl AsRef<Path>) -> PoolConfigBuilder {
         self.with(Source::File { path: path.as_ref().into(), optional: true })
+    }
+
+    /// Adds the file that the environment variable `POOL_CONFIG` names, else the `pool.toml` in the working folder or
+    /// the nearest folder above it that has one, else nothing.
+    ///
+    /// The file is looked for by [`build`](Self::build). One that is named must exist; an empty name counts as none.
+    pub fn discover(self) -> PoolConfigBuilder {
+        self.with(Source::Discover)
+    }
+
+    /// Adds what a figment provider says, which opens the way for formats this crate does not know.
+    ///
+    /// The provider's default and global profiles are read by [`build`](Self::build); origins name the file where the
+    /// provider knows it, without a line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_config::{Key, PoolConfig, figment::providers::Serialized};
+    ///
+    /// let config = PoolConfig::builder().provider(Serialized::default("maxConnections", 20)).build()?;
+    /// assert_eq!(config.max_connections(), 20);
+    /// # Ok::<(), pool_config::ConfigError>(())
+    /// ```
+    pub fn provider(self, provider: impl figment::Provider + Send + Sync + 'static) -> PoolConfigBuilder {
+        self.with(Source::Provider(Foreign::new(provider)))
     }
 
     /// Adds the environment variables of this process that begin with `POOL_`, as they are when

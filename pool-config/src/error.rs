@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::key::Key;
 use crate::kind::Fault;
-use crate::origin::{Origin, Printable};
+use crate::origin::{After, Origin, Printable};
 use crate::value::Value;
 
 /// One thing that is wrong with a configuration.
@@ -32,33 +32,46 @@ pub enum Problem {
     },
 
     /// A key that does not exist.
-    #[error("{} is not a known key, from {origin}; {}", Printable(.key), allowed_keys(.nearest))]
+    #[error(
+        "{}{} is not a known key, from {}; {}",
+        Printable(.key), equals(.value), After(.key, .origin), allowed_keys(.nearest)
+    )]
     #[non_exhaustive]
     UnknownKey {
         /// The key as it was written.
         key: String,
-        /// The value as it was written.
-        value: String,
+        /// The value as it was written; `None` where no known key is near. It may be a secret then, meant for
+        /// somebody else.
+        value: Option<String>,
         /// Where it was written.
         origin: Origin,
-        /// The known key that was probably meant.
-        nearest: Option<&'static str>,
+        /// The known key that was probably meant, as it would be written there.
+        nearest: Option<String>,
     },
 
     /// A key that one layer sets twice, in both spellings or in the same one.
-    #[error("{key} is set twice in one layer, from {first} and from {second}; allowed: once")]
+    #[error(
+        "{key} is set twice in one layer, to {} from {first} and to {} from {second}; allowed: one of them",
+        Printable(.first_value), Printable(.second_value)
+    )]
     #[non_exhaustive]
     GivenTwice {
         /// The key.
         key: Key,
+        /// The value that is written first.
+        first_value: String,
         /// Where it is written first.
         first: Origin,
+        /// The value that is written again.
+        second_value: String,
         /// Where it is written again.
         second: Origin,
     },
 
     /// Two values that do not fit together.
-    #[error("{key} = {value}, from {origin}, is above {limit} = {limit_value}, from {limit_origin}; allowed: up to it")]
+    #[error(
+        "{key} = {value}, from {origin}, is above {limit} = {limit_value}, from {limit_origin}; allowed: at most {limit_value}"
+    )]
     #[non_exhaustive]
     Conflict {
         /// The key that is too large.
@@ -164,7 +177,11 @@ pub enum Problem {
     },
 }
 
-fn allowed_keys(nearest: &Option<&'static str>) -> String {
+fn equals(value: &Option<String>) -> String {
+    value.as_ref().map(|value| format!(" = {}", Printable(value))).unwrap_or_default()
+}
+
+fn allowed_keys(nearest: &Option<String>) -> String {
     match nearest {
         Some(name) => format!("did you mean {name}?"),
         None => {
@@ -189,7 +206,7 @@ impl Problem {
 
 /// Everything that is wrong with a configuration, found in one go.
 ///
-/// Displays one problem as it is, several as a numbered-off list with one problem a line.
+/// Displays one problem as it is, several as their number and one problem a line.
 /// `source()` is the cause of the first problem that has one.
 #[derive(Debug)]
 pub struct ConfigError {

@@ -144,6 +144,7 @@ impl Kind {
     /// Reads a raw value as this kind and checks its range.
     pub(crate) fn read(self, raw: &Raw) -> Result<Value, Fault> {
         let value = match (self, raw) {
+            (_, Raw::String(_, text)) if text.trim().is_empty() => return Err(Fault::Empty),
             (Kind::Flag, Raw::Bool(_, flag)) => Value::Flag(*flag),
             (Kind::Count { .. }, Raw::Num(..)) => {
                 Value::Count(usize::try_from(whole(raw)?).map_err(|_| Fault::TooLarge)?)
@@ -169,7 +170,7 @@ impl Kind {
             (Kind::Count { min, max, .. }, Value::Count(count)) => within(count, 0, min, max),
             (Kind::Size { min, max }, Value::Size(bytes)) => within(bytes, 0, min, max),
             (Kind::Time { min, max, .. }, Value::Time(time)) => within(time, Duration::ZERO, min, max),
-            _ => Err(Fault::WrongType { found: "of another kind" }),
+            (_, other) => Err(Fault::WrongType { found: other.article() }),
         }
     }
 }

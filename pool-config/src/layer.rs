@@ -52,7 +52,7 @@ pub(crate) struct Reading {
     pub(crate) databases: BTreeMap<String, Layer>,
     pub(crate) problems: Vec<Problem>,
     /// Every key met so far with its place, good value or bad, by database.
-    seen: BTreeMap<(Option<String>, Key), Origin>,
+    seen: BTreeMap<(Option<String>, Key), (String, Origin)>,
 }
 
 impl Reading {
@@ -62,23 +62,25 @@ impl Reading {
     pub(crate) fn take(&mut self, database: Option<&str>, written: &str, raw: Raw, origin: Origin) {
         match Key::find(written) {
             Some(key) => self.take_known(database, key, raw, origin),
-            None => self.problems.push(Problem::UnknownKey {
-                key: written.to_owned(),
-                value: shown(&raw),
-                origin,
-                nearest: nearest(written),
-            }),
+            None => self.reject(written, nearest(written).map(str::to_owned), &raw, origin),
         }
+    }
+
+    /// Notes a key that does not exist.
+    pub(crate) fn reject(&mut self, written: &str, nearest: Option<String>, raw: &Raw, origin: Origin) {
+        let value = nearest.is_some().then(|| shown(raw));
+        self.problems.push(Problem::UnknownKey { key: written.to_owned(), value, origin, nearest });
     }
 
     /// Takes in one entry whose key is known, or the problem with it.
     pub(crate) fn take_known(&mut self, database: Option<&str>, key: Key, raw: Raw, origin: Origin) {
         let database = database.map(database_name);
-        if let Some(first) = self.seen.get(&(database.clone(), key)) {
-            self.problems.push(Problem::GivenTwice { key, first: first.clone(), second: origin });
+        if let Some((first_value, first)) = self.seen.get(&(database.clone(), key)).cloned() {
+            let (second_value, second) = (shown(&raw), origin);
+            self.problems.push(Problem::GivenTwice { key, first_value, first, second_value, second });
             return;
         }
-        self.seen.insert((database.clone(), key), origin.clone());
+        self.seen.insert((database.clone(), key), (shown(&raw), origin.clone()));
         if let Err(fault) = key.kind().read(&raw) {
             self.problems.push(Problem::InvalidSetting { key, value: shown(&raw), origin, fault });
             return;

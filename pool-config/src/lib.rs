@@ -15,6 +15,9 @@ mod rules;
 mod source;
 mod value;
 
+/// The crate that carries the layers, for [`PoolConfigBuilder::provider`].
+pub use figment;
+
 pub use builder::PoolConfigBuilder;
 pub use config::{PoolConfig, Spelled};
 pub use error::{ConfigError, Problem};

@@ -8,6 +8,7 @@ use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::key::Key;
 use crate::preset::Preset;
 
 /// Where a value came from.
@@ -58,35 +59,56 @@ pub enum Origin {
     },
 }
 
+/// Names the key as written only where it is not one of the table, spelled as error texts spell it.
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => formatter.write_str("default"),
-            Origin::Preset(preset) => write!(formatter, "preset {preset}"),
-            Origin::File { path, line, key } => {
-                write!(formatter, "{}", Printable(&path.to_string_lossy()))?;
-                place(formatter, *line, key)
+            Origin::File { key, .. } | Origin::Text { key, .. } | Origin::Provider { key, .. } => {
+                self.describe(formatter, Key::find(key).is_some_and(|known| known.name() == &**key))
             }
-            Origin::Text { name, line, key } => {
-                write!(formatter, "{}", Printable(name))?;
-                place(formatter, *line, key)
-            }
-            Origin::Environment { variable } => write!(formatter, "environment variable {}", Printable(variable)),
-            Origin::Code { location } => write!(formatter, "code at {location}"),
-            Origin::Provider { name, key } => {
-                write!(formatter, "{}", Printable(name))?;
-                place(formatter, None, key)
-            }
+            _ => self.describe(formatter, false),
         }
     }
 }
 
-/// Names the line, and the key where it is not written as the error text writes it.
-fn place(formatter: &mut fmt::Formatter<'_>, line: Option<usize>, key: &str) -> fmt::Result {
+/// An origin in an error text that named the key as written already.
+pub(crate) struct After<'a>(pub(crate) &'a str, pub(crate) &'a Origin);
+
+impl fmt::Display for After<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let After(written, origin) = *self;
+        let named = match origin {
+            Origin::File { key, .. } | Origin::Text { key, .. } | Origin::Provider { key, .. } => &**key == written,
+            Origin::Environment { variable } => &**variable == written,
+            _ => false,
+        };
+        origin.describe(formatter, named)
+    }
+}
+
+impl Origin {
+    fn describe(&self, formatter: &mut fmt::Formatter<'_>, key_is_named: bool) -> fmt::Result {
+        match self {
+            Origin::Default => formatter.write_str("default"),
+            Origin::Preset(preset) => write!(formatter, "preset {preset}"),
+            Origin::File { path, line, key } => {
+                place(formatter, &path.to_string_lossy(), *line, (!key_is_named).then_some(key))
+            }
+            Origin::Text { name, line, key } => place(formatter, name, *line, (!key_is_named).then_some(key)),
+            Origin::Environment { .. } if key_is_named => formatter.write_str("the environment"),
+            Origin::Environment { variable } => write!(formatter, "environment variable {}", Printable(variable)),
+            Origin::Code { location } => write!(formatter, "code at {location}"),
+            Origin::Provider { name, key } => place(formatter, name, None, (!key_is_named).then_some(key)),
+        }
+    }
+}
+
+fn place(formatter: &mut fmt::Formatter<'_>, name: &str, line: Option<usize>, key: Option<&Arc<str>>) -> fmt::Result {
+    write!(formatter, "{}", Printable(name))?;
     if let Some(line) = line {
         write!(formatter, " line {line}")?;
     }
-    if crate::key::Key::find(key).is_none_or(|known| known.name() != key) {
+    if let Some(key) = key {
         write!(formatter, " as {}", Printable(key))?;
     }
     Ok(())

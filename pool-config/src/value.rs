@@ -58,6 +58,20 @@ impl Serialize for Value {
     }
 }
 
+impl Value {
+    /// Names what the value is, with its article.
+    pub(crate) const fn article(self) -> &'static str {
+        match self {
+            Value::Flag(_) => "a truth value",
+            Value::Count(_) => "a count",
+            Value::Size(_) => "a size",
+            Value::Time(_) => "a duration",
+            Value::Never => "never",
+            Value::Synchronous(_) => "a synchronous mode",
+        }
+    }
+}
+
 /// The milliseconds of a duration that is a whole number of them.
 pub(crate) fn whole_millis(duration: Duration) -> Option<u64> {
     let whole = duration.subsec_nanos().is_multiple_of(1_000_000);

@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use figment::value::Value as Raw;
 
-use super::text::DATABASES;
-use super::toml::number;
+use super::discover;
+use super::text::{DATABASES, number};
 use crate::error::Problem;
 use crate::key::{Key, VARIABLE_PREFIX};
 use crate::kind::Kind;
 use crate::layer::Reading;
+use crate::nearest::nearest;
 use crate::origin::Origin;
-
-/// Variables of the prefix that name files instead of settings.
-pub(crate) const RESERVED: &[&str] = &["POOL_CONFIG"];
 
 /// Takes in every variable that begins with the prefix, in the order of their names.
 pub(crate) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>, reading: &mut Reading) {
@@ -28,7 +26,7 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>, re
     variables.sort();
     for (name, value) in variables {
         let shown = name.to_string_lossy().into_owned();
-        if RESERVED.contains(&shown.as_str()) {
+        if shown == discover::VARIABLE {
             continue;
         }
         match (name.to_str(), value.to_str()) {
@@ -52,7 +50,11 @@ fn take(variable: &str, value: &str, reading: &mut Reading) {
     let key = Key::find(written).or_else(|| Key::find(&snake));
     match key {
         Some(key) => reading.take_known(database, key, raw(key, value), origin),
-        None => reading.take(database, variable, Raw::from(value), origin),
+        None => {
+            let table = &variable[..variable.len() - written.len()];
+            let meant = nearest(&snake).map(|name| format!("{table}{}", name.to_ascii_uppercase()));
+            reading.reject(variable, meant, &Raw::from(value), origin);
+        }
     }
 }
 

@@ -10,8 +10,7 @@ use figment::value::{Empty, Tag, Value as Raw};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::text::{Said, Unparsed, Written};
-use super::toml::number;
+use super::text::{Said, Unparsed, Written, number};
 
 /// How deep tables mean something: the document, `databases`, one database.
 const LEVELS: usize = 3;
@@ -20,6 +19,10 @@ const LEVELS: usize = 3;
 pub(crate) fn parse(text: &str) -> Result<Vec<Written>, Unparsed> {
     let place = Place { text };
     let whole: &RawValue = serde_json::from_str(text).map_err(|error| place.unparsed(&error, text))?;
+    if !whole.get().starts_with('{') {
+        // The parser's own words would repeat the document, which may be a secret.
+        return Err(Unparsed { at: place.at(whole.get()), reason: "expected an object of settings".to_owned() });
+    }
     place.table(whole.get(), LEVELS)
 }
 

@@ -3,10 +3,12 @@
 //! Owns the list of sources; it must not know precedence.
 //! Invariant: reading a source never panics and never waits for anybody; what is wrong with it becomes problems.
 
+mod discover;
 mod env;
 mod file;
 mod json;
 mod lines;
+mod provider;
 mod text;
 mod toml;
 
@@ -15,12 +17,15 @@ use std::panic::Location;
 use std::path::PathBuf;
 
 use crate::config::PoolConfig;
+use crate::error::Problem;
 use crate::key::Key;
-use crate::layer::Reading;
+use crate::kind::raw;
+use crate::layer::{Reading, shown};
 use crate::origin::Origin;
 use crate::preset::Preset;
 use crate::value::Value;
 
+pub(crate) use provider::Foreign;
 pub(crate) use text::Text;
 
 /// One source of settings.
@@ -32,6 +37,9 @@ pub(crate) enum Source {
         optional: bool,
     },
     Text(Text),
+    /// The file named by `POOL_CONFIG`, or the nearest `pool.toml`.
+    Discover,
+    Provider(Foreign),
     /// The environment of this process, at the time of reading.
     Process,
     Variables(Vec<(OsString, OsString)>),
@@ -50,19 +58,32 @@ pub(crate) fn read(source: &Source) -> Reading {
     match source {
         Source::Preset(preset) => {
             for (key, value) in preset.settings() {
-                reading.take_known(None, *key, crate::kind::raw(*value), Origin::Preset(*preset));
+                reading.take_known(None, *key, raw(*value), Origin::Preset(*preset));
             }
         }
         Source::File { path, optional } => file::read(path, *optional, &mut reading),
         Source::Text(text) => text.read(&mut reading),
+        Source::Discover => {
+            if let Some(path) = discover::find() {
+                file::read(&path, false, &mut reading);
+            }
+        }
+        Source::Provider(provider) => provider.read(&mut reading),
         Source::Process => env::read(std::env::vars_os(), &mut reading),
         Source::Variables(variables) => env::read(variables.iter().cloned(), &mut reading),
         Source::Code { key, value, location } => {
-            reading.take_known(None, *key, crate::kind::raw(*value), Origin::Code { location });
+            let origin = Origin::Code { location };
+            match key.kind().check(*value) {
+                Ok(()) => reading.take_known(None, *key, raw(*value), origin),
+                Err(fault) => {
+                    let value = shown(&raw(*value));
+                    reading.problems.push(Problem::InvalidSetting { key: *key, value, origin, fault });
+                }
+            }
         }
         Source::Config(config) => {
             for key in PoolConfig::keys().filter(|key| !config.is_default(*key)) {
-                reading.take_known(None, key, crate::kind::raw(config.value(key)), config.origin(key).clone());
+                reading.take_known(None, key, raw(config.value(key)), config.origin(key).clone());
             }
         }
     }

@@ -183,3 +183,10 @@ pub(crate) struct Unparsed {
     pub(crate) at: usize,
     pub(crate) reason: String,
 }
+
+/// Reads an integer of any length; one that no type holds becomes the nearest fraction, too large for any key.
+pub(crate) fn number(digits: &str, radix: u32) -> Raw {
+    let whole = i128::from_str_radix(digits, radix).map(Raw::from);
+    let whole = whole.or_else(|_| u128::from_str_radix(digits, radix).map(Raw::from));
+    whole.unwrap_or_else(|_| Raw::from(digits.parse::<f64>().unwrap_or(f64::INFINITY)))
+}

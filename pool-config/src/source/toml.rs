@@ -7,7 +7,7 @@ use figment::value::Value as Raw;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::text::{Said, Unparsed, Written};
+use super::text::{Said, Unparsed, Written, number};
 
 /// Parses a document into its entries, in the order of their places.
 pub(crate) fn parse(text: &str) -> Result<Vec<Written>, Unparsed> {
@@ -41,15 +41,4 @@ fn said(value: DeValue<'_>) -> Said {
         DeValue::Datetime(datetime) => Raw::from(datetime.to_string()),
         DeValue::Array(_) => Raw::from(Vec::<Raw>::new()),
     })
-}
-
-/// Reads an integer of any length; one that no type holds becomes a fraction, which is too large or negative for any key.
-pub(crate) fn number(digits: &str, radix: u32) -> Raw {
-    if let Ok(number) = i128::from_str_radix(digits, radix) {
-        return Raw::from(number);
-    }
-    if let Ok(number) = u128::from_str_radix(digits, radix) {
-        return Raw::from(number);
-    }
-    Raw::from(if digits.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY })
 }
