@@ -1,0 +1,186 @@
+//! What is known about a statement from its preparation.
+//!
+//! Owns the vocabulary of facts. Must not know which driver or database found them out.
+//! Invariant: facts say at least what the statement can do: a table may be named that a run does not touch, never the other
+//! way round.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A table (or view, or virtual table) of a database of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Table {
+    /// The name under which the connection knows the database: `main`, `temp` or the name it was attached under.
+    pub database: Box<str>,
+    /// The name of the table as the schema spells it.
+    pub name: Box<str>,
+}
+
+impl Table {
+    /// Names a table.
+    #[must_use]
+    pub fn new(database: impl Into<Box<str>>, name: impl Into<Box<str>>) -> Self {
+        Self { database: database.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.name)
+    }
+}
+
+/// What running statements may read and change.
+///
+/// Made while the database prepares them. Empty by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accesses {
+    /// Tables that are read, with the columns named; views and what they read are both here. No columns: only the number of
+    /// rows matters.
+    pub tables_read: BTreeMap<Table, BTreeSet<Box<str>>>,
+    /// Tables whose rows may be changed: directly, through views, by triggers and by foreign-key actions.
+    pub tables_written: BTreeSet<Table>,
+    /// Functions called, in lower case.
+    pub functions: BTreeSet<Box<str>>,
+    /// Whether the schema, the set of attached databases or a setting of the connection may change.
+    pub changes_schema: bool,
+    /// Whether a transaction or savepoint is begun or ended.
+    pub controls_transaction: bool,
+    /// Whether something was done of which nothing more is known: another database or setting may be involved.
+    pub unknown: bool,
+}
+
+impl Accesses {
+    /// Tells whether nothing at all is accessed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds the accesses of others.
+    pub fn merge(&mut self, others: &Self) {
+        for (table, columns) in &others.tables_read {
+            if let Some(known) = self.tables_read.get_mut(table) {
+                known.extend(columns.iter().cloned());
+            } else {
+                self.tables_read.insert(table.clone(), columns.clone());
+            }
+        }
+        self.tables_written.extend(others.tables_written.iter().cloned());
+        self.functions.extend(others.functions.iter().cloned());
+        self.changes_schema |= others.changes_schema;
+        self.controls_transaction |= others.controls_transaction;
+        self.unknown |= others.unknown;
+    }
+}
+
+/// What a statement is, by its first word; a `WITH` is what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StatementKind {
+    /// Nothing but white space or comments.
+    Empty,
+    /// `SELECT` or `VALUES`.
+    Query,
+    /// `INSERT` or `REPLACE`.
+    Insert,
+    /// `UPDATE`.
+    Update,
+    /// `DELETE`.
+    Delete,
+    /// `CREATE`, `ALTER` or `DROP`.
+    Schema,
+    /// `BEGIN` in any of its forms.
+    Begin,
+    /// `COMMIT` or `END`.
+    Commit,
+    /// `ROLLBACK` of the whole transaction.
+    Rollback,
+    /// `SAVEPOINT`.
+    Savepoint,
+    /// `RELEASE`.
+    Release,
+    /// `ROLLBACK TO` a savepoint.
+    RollbackTo,
+    /// `PRAGMA`.
+    Pragma,
+    /// `ATTACH`.
+    Attach,
+    /// `DETACH`.
+    Detach,
+    /// `ANALYZE`.
+    Analyze,
+    /// `REINDEX`.
+    Reindex,
+    /// `VACUUM`.
+    Vacuum,
+    /// `EXPLAIN` or `EXPLAIN QUERY PLAN` of anything.
+    Explain,
+    /// Something this version does not know.
+    Other,
+}
+
+impl StatementKind {
+    /// Tells whether it begins or ends a transaction or a savepoint.
+    #[must_use]
+    pub const fn controls_transaction(self) -> bool {
+        matches!(self, Self::Begin | Self::Commit | Self::Rollback | Self::Savepoint | Self::Release | Self::RollbackTo)
+    }
+}
+
+/// A column of the result of a statement.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Column {
+    /// Its name, as the statement or else the database calls it.
+    pub name: Box<str>,
+    /// The declared type of the table column it comes from; `None` for an expression.
+    pub declared_type: Option<Box<str>>,
+}
+
+/// What is known about a statement.
+///
+/// True of the schema under which it was prepared: see [`StatementRegistry::facts`](crate::StatementRegistry::facts).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// What it is.
+    pub kind: StatementKind,
+    /// Whether a run leaves database, transaction, schema and settings as they are.
+    ///
+    /// Stricter than [`sqlite3_stmt_readonly`](https://sqlite.org/c3ref/stmt_readonly.html), which counts `BEGIN`, `COMMIT`,
+    /// `SAVEPOINT`, `ATTACH` and settings as read-only.
+    pub read_only: bool,
+    /// What it reads and changes.
+    pub accesses: Accesses,
+    /// Functions whose value may differ between two runs on the same rows, in lower case.
+    pub nondeterministic_functions: BTreeSet<Box<str>>,
+    /// The names of the parameters by position, with their prefix; `None` for `?`.
+    pub parameters: Box<[Option<Box<str>>]>,
+    /// The columns of the result; empty when it returns no rows.
+    pub columns: Box<[Column]>,
+}
+
+impl Facts {
+    /// Lists the tables read.
+    pub fn tables_read(&self) -> impl Iterator<Item = &Table> {
+        self.accesses.tables_read.keys()
+    }
+
+    /// Lists the tables that may be written.
+    pub fn tables_written(&self) -> impl Iterator<Item = &Table> {
+        self.accesses.tables_written.iter()
+    }
+
+    /// Tells whether two runs with the same parameters give the same rows as long as no table read is changed.
+    ///
+    /// False for anything but a query, for non-deterministic functions, and where something is read that is not an
+    /// ordinary table.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        self.kind == StatementKind::Query
+            && self.read_only
+            && self.nondeterministic_functions.is_empty()
+            && !self.accesses.unknown
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether the connection still knows the schema under which a statement was prepared.
+//!
+//! Owns the epoch of the schema. Must not know statements.
+//! Invariant: if the schema that the connection knows differs from the one of an earlier epoch, the epoch differs. (It may also
+//! differ without need: that costs one preparation for each statement in use.)
+//!
+//! SQLite prepares an outdated statement again by itself, but only when it is run: until then the statement tells the old
+//! columns, and it still names what is gone. A newly prepared one does not, so a pooled one must not either. There are two ways
+//! for the schema to change under a connection:
+//!
+//! - *by itself*: somebody prepared a statement that can do it, which the authorizer tells. From then on the epoch changes each
+//!   time until no such statement is left that could run and no transaction is open that could be rolled back.
+//! - *by another connection*: this one learns of it when it runs a statement, which SQLite then prepares again, so
+//!   the authorizer is called while we are not preparing. The user's own preparations look the same, so the next question is whether
+//!   the connection has reloaded its schema ([`Lodging::probe`](super::lodging::Lodging::probe)).
+
+use super::classify;
+use super::lodging::Lodging;
+use super::recorder::Recorder;
+use std::cell::Cell;
+
+/// Watches the schema that one connection knows.
+#[derive(Debug, Default)]
+pub(super) struct SchemaWatch {
+    epoch: Cell<u64>,
+    /// Somebody may be changing the schema.
+    changing: Cell<bool>,
+}
+
+impl SchemaWatch {
+    /// The number of the schema known now.
+    #[inline]
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Begins a new epoch.
+    pub(super) fn outdate(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+    }
+
+    /// Brings the epoch up to date; returns whether it changed. To be called before an idle statement is lent.
+    #[inline]
+    pub(super) fn settle<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
+        if recorder.schema_touched() {
+            self.changing.set(true);
+        }
+        if self.changing.get() {
+            recorder.prepared_elsewhere();
+            self.settle_change(lodging);
+            return true;
+        }
+        recorder.prepared_elsewhere() && self.settle_doubt(recorder, lodging)
+    }
+
+    #[cold]
+    fn settle_change<C>(&self, lodging: &Lodging<C>) {
+        self.outdate();
+        if lodging.connection().is_autocommit() && !lodging.any_statement(classify::may_change_schema) {
+            self.changing.set(false);
+        }
+    }
+
+    #[cold]
+    fn settle_doubt<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
+        // A probe that fails tells nothing, so the worse is assumed.
+        let reloaded = recorder.mute(|| lodging.probe()).unwrap_or(true);
+        if reloaded {
+            self.outdate();
+        }
+        reloaded
+    }
+}
