@@ -216,7 +216,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// More problems than this help nobody; a hostile file may hold hundreds of thousands.
-    const MOST: usize = 100;
+    pub(crate) const MOST: usize = 100;
 
     pub(crate) fn new(mut problems: Vec<Problem>) -> ConfigError {
         let left_off = problems.len().saturating_sub(Self::MOST);

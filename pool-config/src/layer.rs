@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Map, Tag, Value as Raw};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use crate::error::Problem;
+use crate::error::{ConfigError, Problem};
 use crate::key::Key;
 use crate::nearest::nearest;
 use crate::origin::Origin;
@@ -62,12 +62,21 @@ impl Reading {
     pub(crate) fn take(&mut self, database: Option<&str>, written: &str, raw: Raw, origin: Origin) {
         match Key::find(written) {
             Some(key) => self.take_known(database, key, raw, origin),
-            None => self.reject(written, nearest(written).map(str::to_owned), &raw, origin),
+            None => self.reject(written, |name| nearest(name).map(str::to_owned), &raw, origin),
         }
     }
 
-    /// Notes a key that does not exist.
-    pub(crate) fn reject(&mut self, written: &str, nearest: Option<String>, raw: &Raw, origin: Origin) {
+    /// Notes a key that does not exist; `suggest` looks for the one that was meant.
+    pub(crate) fn reject(
+        &mut self,
+        written: &str,
+        suggest: impl FnOnce(&str) -> Option<String>,
+        raw: &Raw,
+        origin: Origin,
+    ) {
+        // Nobody will see the suggestions beyond those of the problems that are told, and they are the costly part.
+        let told = self.problems.len() < ConfigError::MOST;
+        let nearest = told.then(|| suggest(written)).flatten();
         let value = nearest.is_some().then(|| shown(raw));
         self.problems.push(Problem::UnknownKey { key: written.to_owned(), value, origin, nearest });
     }
@@ -124,6 +133,14 @@ pub struct Setting {
     pub value: Value,
     /// Where the value came from.
     pub origin: Origin,
+}
+
+impl Setting {
+    /// Joins a value and where it came from.
+    #[must_use]
+    pub fn new(value: Value, origin: Origin) -> Setting {
+        Setting { value, origin }
+    }
 }
 
 /// The outcome of a merge for one key: the setting that holds, and those behind it.

@@ -1,5 +1,7 @@
 //! The exact text of every error and warning, and that all problems are told at once.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ fn a_count_out_of_range_says_how() {
         ("-1", "-1 is negative"),
         ("10_001", "10001 is too large"),
         ("9223372036854775807", "9223372036854775807 is too large"),
-        ("100000000000000000000000000000000000000000000", "100000000000000008821361405306422640701865984 is too large"),
+        ("100000000000000000000000000000000000000000000", "100000000000000000000000000000000000000000000 is too large"),
         ("0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff", "inf is too large"),
         ("1.5", "1.5 is a fraction"),
         ("\"ten\"", "\"ten\" is text"),

@@ -52,7 +52,7 @@ fn take(variable: &str, value: &str, reading: &mut Reading) {
         Some(key) => reading.take_known(database, key, raw(key, value), origin),
         None => {
             let table = &variable[..variable.len() - written.len()];
-            let meant = nearest(&snake).map(|name| format!("{table}{}", name.to_ascii_uppercase()));
+            let meant = |_: &str| nearest(&snake).map(|name| format!("{table}{}", name.to_ascii_uppercase()));
             reading.reject(variable, meant, &Raw::from(value), origin);
         }
     }
