@@ -22,6 +22,7 @@ pub(crate) const DEFAULT_MAX_ENTRIES: usize = 10_000;
 pub struct TtlCacheBuilder<K, V> {
     pub(crate) max_entries: Option<usize>,
     pub(crate) max_weight: Option<u64>,
+    pub(crate) shards: Option<usize>,
     pub(crate) default_ttl: u64,
     pub(crate) ttl_jitter: f64,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
@@ -34,6 +35,7 @@ impl<K: Hash + Eq, V> TtlCacheBuilder<K, V> {
         TtlCacheBuilder {
             max_entries: None,
             max_weight: None,
+            shards: None,
             default_ttl: NEVER,
             ttl_jitter: 0.0,
             weigher: None,
@@ -54,6 +56,13 @@ impl<K: Hash + Eq, V> TtlCacheBuilder<K, V> {
     /// [`EntryOptions::weight`]: crate::EntryOptions::weight
     pub fn max_weight(mut self, max_weight: u64) -> Self {
         self.max_weight = Some(max_weight);
+        self
+    }
+
+    /// Sets how many parts the cache is split into, each with a lock of its own; rounded up to a power of two. The bounds are
+    /// those of the whole cache with any number. Default: by size and by what the machine can run at once.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
         self
     }
 
@@ -134,6 +143,7 @@ impl<K, V> fmt::Debug for TtlCacheBuilder<K, V> {
         f.debug_struct("TtlCacheBuilder")
             .field("max_entries", &self.max_entries)
             .field("max_weight", &self.max_weight)
+            .field("shards", &self.shards)
             .field("default_ttl", &(self.default_ttl != NEVER).then(|| Duration::from_nanos(self.default_ttl)))
             .field("ttl_jitter", &self.ttl_jitter)
             .field("weigher", &self.weigher.is_some())

@@ -84,7 +84,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         };
         TtlCache {
             shared: Arc::new(Shared {
-                store: Store::new(max_entries, max_weight),
+                store: Store::new(max_entries, max_weight, settings.shards),
                 flights: Flights::new(),
                 loads: LoadCounters::default(),
                 clock: settings.clock,
@@ -169,8 +169,8 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
     /// Stores a value with its own time to live, weight and tags, replacing what was there under its key.
     ///
     /// Returns whether it is kept: `false` if it is heavier than `max_weight`, if `max_entries` is zero, or if its time to
-    /// live is zero. What was there under its key is gone in any case, and a load of this key that is running
-    /// will not overwrite what was inserted.
+    /// live is zero. What was there under its key is gone in any case, and a load of this key that was running when the
+    /// call began will not overwrite it.
     pub fn insert_with(&self, key: K, value: V, options: EntryOptions) -> bool {
         let shared = &*self.shared;
         let mut removals = shared.removals();
@@ -196,7 +196,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         shared.store.invalidate(hash, key, shared.clock.now(), &mut removals)
     }
 
-    /// Removes all entries that carry a tag. Returns how many there were.
+    /// Removes all entries that carry a tag. Returns how many of them had not expired.
     ///
     /// A running load that declared the tag, or whose result turns out to carry it, will not store its result, and
     /// nobody who asks from now on gets it. The cost is proportional to the entries removed.
@@ -204,20 +204,20 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         let shared = &*self.shared;
         let mut removals = shared.removals();
         shared.flights.outdate_tag(tag);
-        shared.store.invalidate_tag(tag, &mut removals)
+        shared.store.invalidate_tag(tag, shared.clock.now(), &mut removals)
     }
 
-    /// Removes all entries that carry any of the tags. Returns how many there were.
+    /// Removes all entries that carry any of the tags. Returns how many of them had not expired.
     pub fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> usize {
         tags.into_iter().map(|tag| self.invalidate_tag(tag.as_ref())).sum()
     }
 
-    /// Removes all entries, and keeps the results of running loads out. Returns how many there were.
+    /// Removes all entries, and keeps the results of running loads out. Returns how many had not expired.
     pub fn invalidate_all(&self) -> usize {
         let shared = &*self.shared;
         let mut removals = shared.removals();
         shared.flights.outdate_all();
-        shared.store.invalidate_all(&mut removals)
+        shared.store.invalidate_all(shared.clock.now(), &mut removals)
     }
 
     /// Frees what has expired. Returns how many entries that were.
@@ -325,7 +325,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             Found::Alive(value) => Some(value),
             Found::Absent => None,
             Found::Expired(serial) => {
-                self.store.expire(hash, serial, &mut self.removals());
+                self.store.expire(hash, serial, self.clock.now(), &mut self.removals());
                 None
             }
         }

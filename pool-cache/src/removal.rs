@@ -46,11 +46,12 @@ pub(crate) struct Removals<'a, K, V> {
     /// Most calls remove one entry at most: no allocation for it.
     first: Option<Removed<K, V>>,
     more: Vec<Removed<K, V>>,
+    panicked: Option<Box<dyn Any + Send>>,
 }
 
 impl<'a, K, V> Removals<'a, K, V> {
     pub(crate) fn new(listener: &'a Listener<K, V>) -> Self {
-        Removals { listener, first: None, more: Vec::new() }
+        Removals { listener, first: None, more: Vec::new(), panicked: None }
     }
 
     pub(crate) fn push(&mut self, key: K, value: Arc<V>, reason: RemovalReason) {
@@ -62,21 +63,25 @@ impl<'a, K, V> Removals<'a, K, V> {
         }
     }
 
-    /// Tells and drops what has been collected. No lock may be held.
+    /// Tells and drops what has been collected. No lock may be held. A panic waits until the drop of this.
     pub(crate) fn settle(&mut self) {
-        let mut panicked: Option<Box<dyn Any + Send>> = None;
         for removed in self.first.take().into_iter().chain(self.more.drain(..)) {
             if let Some(callback) = &self.listener.0 {
                 let told = catch_unwind(AssertUnwindSafe(|| callback(&removed.key, &removed.value, removed.reason)));
-                panicked = panicked.or(told.err());
+                keep_first(&mut self.panicked, told);
             }
-            let dropped = catch_unwind(AssertUnwindSafe(|| drop(removed)));
-            panicked = panicked.or(dropped.err());
+            keep_first(&mut self.panicked, catch_unwind(AssertUnwindSafe(|| drop(removed))));
         }
-        if let Some(payload) = panicked
-            && !std::thread::panicking()
-        {
-            resume_unwind(payload);
+    }
+}
+
+fn keep_first(kept: &mut Option<Box<dyn Any + Send>>, outcome: std::thread::Result<()>) {
+    if let Err(payload) = outcome {
+        if kept.is_none() {
+            *kept = Some(payload);
+        } else {
+            // The payload is foreign, too: its drop must not stop the rest.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         }
     }
 }
@@ -85,6 +90,11 @@ impl<K, V> Drop for Removals<'_, K, V> {
     fn drop(&mut self) {
         if self.first.is_some() {
             self.settle();
+        }
+        if let Some(payload) = self.panicked.take()
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
         }
     }
 }

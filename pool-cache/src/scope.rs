@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-thread_local! {
-    static RUNNING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+crate::sync::thread_local! {
+    // Not a const initializer: loom's macro knows none.
+    #[allow(clippy::missing_const_for_thread_local)]
+    static RUNNING: RefCell<Vec<u64>> = RefCell::new(Vec::new());
 }
 
 /// For each load that waits: the loads it waits for. Only loads within loads come here, so one lock serves all caches.
@@ -28,10 +30,10 @@ pub(crate) fn within<T>(id: u64, run: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            RUNNING.with_borrow_mut(Vec::pop);
+            RUNNING.with(|running| running.borrow_mut().pop());
         }
     }
-    RUNNING.with_borrow_mut(|running| running.push(id));
+    RUNNING.with(|running| running.borrow_mut().push(id));
     let _leave = Leave;
     run()
 }
@@ -45,7 +47,7 @@ pub(crate) struct Wait {
 
 /// Records that the code running now waits for load `target`; `None` if that could never end.
 pub(crate) fn wait_for(target: u64) -> Option<Wait> {
-    let waiting = RUNNING.with_borrow(Vec::clone);
+    let waiting = RUNNING.with(|running| running.borrow().clone());
     if waiting.is_empty() {
         return Some(Wait { waiting, target });
     }
@@ -111,6 +113,6 @@ mod tests {
     fn a_loader_that_panics_leaves_its_scope() {
         let outcome = std::panic::catch_unwind(|| within(next_id(), || panic!("expected")));
         assert!(outcome.is_err());
-        assert!(RUNNING.with_borrow(Vec::is_empty));
+        assert!(RUNNING.with(|running| running.borrow().is_empty()));
     }
 }

@@ -20,6 +20,8 @@ use crate::wheel::NEVER;
 const BATCH: u32 = 64;
 /// Below this many entries a shard its queues are too short to tell good from bad.
 const LEAST_PER_SHARD: usize = 256;
+/// More shards than this cost memory and help nobody.
+const MOST_SHARDS: usize = 1024;
 
 /// What happened in one shard; written under its lock.
 #[derive(Debug, Default)]
@@ -40,6 +42,19 @@ impl Tally {
             RemovalReason::Replaced => &mut self.replacements,
             RemovalReason::Invalidated => &mut self.invalidations,
         } += 1;
+    }
+}
+
+/// When and why an entry left; what had expired by then has left for that reason.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    why: RemovalReason,
+    now: u64,
+}
+
+impl Left {
+    fn reason(self, expires_at: u64) -> RemovalReason {
+        if expires_at <= self.now { RemovalReason::Expired } else { self.why }
     }
 }
 
@@ -77,31 +92,39 @@ pub(crate) enum Found<V> {
 }
 
 impl<K, V> Guarded<K, V> {
-    /// Sends an entry that has left its shard on its way.
-    fn dismiss(&mut self, entry: Entry<K, V>, reason: RemovalReason, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) {
+    /// Sends an entry that has left its shard on its way; `true` if it was still alive.
+    fn dismiss(&mut self, entry: Entry<K, V>, left: Left, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+        let reason = left.reason(entry.expires_at);
         self.tally.left(reason);
         room.vacate(entry.weight);
         to.push(entry.key, entry.value, reason);
+        reason != RemovalReason::Expired
     }
 
     /// Makes room for one entry: what has expired leaves first, then what is worth least.
     fn make_room(&mut self, now: u64, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
-        if self.purge_some(now, 1, room, to) {
+        if self.purge_some(now, 1, 8, room, to) {
             return true;
         }
         let Some(entry) = self.shard.evict() else { return false };
-        self.dismiss(entry, RemovalReason::Evicted, room, to);
+        self.dismiss(entry, Left { why: RemovalReason::Evicted, now }, room, to);
         true
     }
 
-    /// Takes out up to `most` entries that expired in earlier ticks.
-    fn purge_some(&mut self, now: u64, most: u32, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+    /// Takes out up to `most` entries that expired in earlier ticks, as far as `steps` moves in the expiry index go.
+    fn purge_some(
+        &mut self,
+        now: u64,
+        most: u32,
+        mut steps: u32,
+        room: &mut Room<'_>,
+        to: &mut Removals<'_, K, V>,
+    ) -> bool {
         let mut found = false;
         if self.shard.may_have_elapsed(now) {
-            let mut steps = most;
             for _ in 0..most {
                 let Ok(Some(entry)) = self.shard.take_elapsed(now, &mut steps) else { break };
-                self.dismiss(entry, RemovalReason::Expired, room, to);
+                self.dismiss(entry, Left { why: RemovalReason::Expired, now }, room, to);
                 found = true;
             }
         }
@@ -124,14 +147,16 @@ fn shards_for(max_entries: u64, max_weight: u64) -> usize {
 }
 
 impl<K, V> Store<K, V> {
-    pub(crate) fn new(max_entries: u64, max_weight: u64) -> Self {
+    pub(crate) fn new(max_entries: u64, max_weight: u64, shards: Option<usize>) -> Self {
+        let shards = shards.unwrap_or_else(|| shards_for(max_entries, max_weight));
+        let shards = shards.clamp(1, MOST_SHARDS).next_power_of_two();
         let cell = || Cell {
             guarded: RwLock::new(Guarded { shard: Shard::new(), tally: Tally::default() }),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         };
         Store {
-            cells: (0..shards_for(max_entries, max_weight)).map(|_| cell()).collect(),
+            cells: (0..shards).map(|_| cell()).collect(),
             budget: Budget::new(max_entries, max_weight),
             hasher: foldhash::quality::RandomState::default(),
             donor: AtomicUsize::new(0),
@@ -202,8 +227,7 @@ impl<K, V> Store<K, V> {
             let mut guarded = self.cells[own].guarded.write();
             if let Some(at) = guarded.shard.find(new.hash, &new.key) {
                 let (entry, earned) = guarded.shard.remove(at);
-                let reason = if entry.expires_at <= now { RemovalReason::Expired } else { RemovalReason::Replaced };
-                guarded.dismiss(entry, reason, &mut room, removals);
+                guarded.dismiss(entry, Left { why: RemovalReason::Replaced, now }, &mut room, removals);
                 standing = Some(earned);
             }
             if new.expires_at <= now || !self.budget.admits(new.weight) {
@@ -216,7 +240,7 @@ impl<K, V> Store<K, V> {
                     guarded.tally.insertions += 1;
                     room.occupy(new.weight);
                     guarded.shard.place(new, standing.unwrap_or(Standing::Newcomer { crowded }));
-                    guarded.purge_some(now, 2, &mut room, removals);
+                    guarded.purge_some(now, 2, 2, &mut room, removals);
                     return None;
                 }
                 crowded = true;
@@ -274,25 +298,22 @@ impl<K, V> Store<K, V> {
         let mut guarded = self.cell(hash).guarded.write();
         let Some(at) = guarded.shard.find(hash, key) else { return false };
         let (entry, _) = guarded.shard.remove(at);
-        let expired = entry.expires_at <= now;
-        let reason = if expired { RemovalReason::Expired } else { RemovalReason::Invalidated };
-        guarded.dismiss(entry, reason, &mut room, removals);
-        !expired
+        guarded.dismiss(entry, Left { why: RemovalReason::Invalidated, now }, &mut room, removals)
     }
 
     /// Takes out one insertion that was found to have expired, if it is still there.
     #[cold]
-    pub(crate) fn expire(&self, hash: u64, serial: u64, removals: &mut Removals<'_, K, V>) {
+    pub(crate) fn expire(&self, hash: u64, serial: u64, now: u64, removals: &mut Removals<'_, K, V>) {
         let mut room = self.budget.room();
         let mut guarded = self.cell(hash).guarded.write();
         if let Some(at) = guarded.shard.find_serial(hash, serial) {
             let (entry, _) = guarded.shard.remove(at);
-            guarded.dismiss(entry, RemovalReason::Expired, &mut room, removals);
+            guarded.dismiss(entry, Left { why: RemovalReason::Expired, now }, &mut room, removals);
         }
     }
 
     /// Takes out every entry that carries a tag and was there when the call began.
-    pub(crate) fn invalidate_tag(&self, tag: &str, removals: &mut Removals<'_, K, V>) -> usize {
+    pub(crate) fn invalidate_tag(&self, tag: &str, now: u64, removals: &mut Removals<'_, K, V>) -> usize {
         let mut count = 0;
         for cell in &self.cells {
             let bound = cell.guarded.read().shard.serial();
@@ -305,8 +326,8 @@ impl<K, V> Store<K, V> {
                         more = false;
                         break;
                     };
-                    guarded.dismiss(entry, RemovalReason::Invalidated, &mut room, removals);
-                    count += 1;
+                    let left = Left { why: RemovalReason::Invalidated, now };
+                    count += usize::from(guarded.dismiss(entry, left, &mut room, removals));
                 }
                 drop(guarded);
                 drop(room);
@@ -317,20 +338,34 @@ impl<K, V> Store<K, V> {
     }
 
     /// Takes out everything, one shard after the other.
-    pub(crate) fn invalidate_all(&self, removals: &mut Removals<'_, K, V>) -> usize {
+    pub(crate) fn invalidate_all(&self, now: u64, removals: &mut Removals<'_, K, V>) -> usize {
         let mut count = 0;
         for cell in &self.cells {
-            let mut guarded = cell.guarded.write();
-            let empty = guarded.shard.successor();
-            let full = std::mem::replace(&mut guarded.shard, empty);
-            guarded.tally.invalidations += full.len() as u64;
-            drop(guarded);
-            count += full.len();
-            let mut room = self.budget.room();
-            for entry in full.into_entries() {
-                room.vacate(entry.weight);
-                room.release();
-                removals.push(entry.key, entry.value, RemovalReason::Invalidated);
+            // The whole shard is swapped at once; its entries are counted and dropped without the lock.
+            let full = {
+                let mut guarded = cell.guarded.write();
+                let empty = guarded.shard.successor();
+                std::mem::replace(&mut guarded.shard, empty)
+            };
+            let mut entries = full.into_entries();
+            loop {
+                let mut room = self.budget.room();
+                let mut tally = Tally::default();
+                for entry in entries.by_ref().take(BATCH as usize) {
+                    let reason = Left { why: RemovalReason::Invalidated, now }.reason(entry.expires_at);
+                    tally.left(reason);
+                    room.vacate(entry.weight);
+                    removals.push(entry.key, entry.value, reason);
+                }
+                if tally.invalidations + tally.expirations == 0 {
+                    break;
+                }
+                count += tally.invalidations as usize;
+                let mut guarded = cell.guarded.write();
+                guarded.tally.invalidations += tally.invalidations;
+                guarded.tally.expirations += tally.expirations;
+                drop(guarded);
+                drop(room);
                 removals.settle();
             }
         }
@@ -364,7 +399,7 @@ impl<K, V> Store<K, V> {
                     };
                     steps = steps.saturating_sub(1);
                     if let Some(entry) = expired {
-                        guarded.dismiss(entry, RemovalReason::Expired, &mut room, removals);
+                        guarded.dismiss(entry, Left { why: RemovalReason::Expired, now }, &mut room, removals);
                         count += 1;
                     }
                 }

@@ -10,11 +10,15 @@ pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::thread::{Thread, current, park, yield_now};
+#[cfg(not(loom))]
+pub(crate) use std::thread_local;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
 pub(crate) use loom::thread::{Thread, current, park, yield_now};
+#[cfg(loom)]
+pub(crate) use loom::thread_local;
 #[cfg(loom)]
 pub(crate) use modelled::{Mutex, RwLock};
 

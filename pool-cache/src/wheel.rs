@@ -103,6 +103,9 @@ impl Wheel {
         let target = now >> TICK_BITS;
         loop {
             if let Some(at) = self.to_spread() {
+                if slab[at].expires_at() >> TICK_BITS < target {
+                    return Due::Entry(at);
+                }
                 if *steps == 0 {
                     return Due::OutOfSteps;
                 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 type Cache = TtlCache<String, u32>;
 
 fn cache() -> Cache {
-    TtlCache::builder().build().unwrap()
+    TtlCache::builder().build().expect("the defaults are valid")
 }
 
 fn ok<V>(value: V) -> Result<V, io::Error> {
@@ -182,7 +182,8 @@ fn an_async_loader_that_panics_lets_go_even_if_its_future_is_kept() {
 
 #[test]
 fn what_invalidates_during_a_load_keeps_the_value_out_and_away_from_later_callers() {
-    let invalidations: [(&str, fn(&Cache)); 5] = [
+    type Invalidate = fn(&Cache);
+    let invalidations: [(&str, Invalidate); 5] = [
         ("key", |cache| _ = cache.invalidate("k")),
         ("tag", |cache| _ = cache.invalidate_tag("t")),
         ("tags", |cache| _ = cache.invalidate_tags(["other", "t"])),
