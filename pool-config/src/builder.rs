@@ -3,13 +3,14 @@
 //! Owns the public way to say where settings come from; it must not know formats.
 //! Invariant: a builder holds no result. Files and the environment are read by `build`, anew each time.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::panic::Location;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::config::PoolConfig;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Problem};
 use crate::key::{Key, typed, with_keys};
 use crate::layer::{Layer, Reading, database_name, merge};
 use crate::preset::Preset;
@@ -189,7 +190,8 @@ impl PoolConfigBuilder {
     ///
     /// # Errors
     ///
-    /// Every problem of every source at once, and every conflict between the values that hold.
+    /// Every problem of every source at once, and every conflict between the values that hold, for the shared
+    /// settings and for each database that a source names.
     pub fn build(&self) -> Result<PoolConfig, ConfigError> {
         self.build_scope(None)
     }
@@ -202,7 +204,7 @@ impl PoolConfigBuilder {
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build).
+    /// Every problem of every source at once, and every conflict between the values that hold for this database.
     ///
     /// # Examples
     ///
@@ -220,23 +222,36 @@ impl PoolConfigBuilder {
     }
 
     fn build_scope(&self, database: Option<&str>) -> Result<PoolConfig, ConfigError> {
-        let mut layers: Vec<Layer> = Vec::new();
-        let mut problems = Vec::new();
-        for source in &self.sources {
-            let mut reading: Reading = source::read(source);
-            problems.append(&mut reading.problems);
-            let own = database.and_then(|name| reading.databases.remove(name));
-            layers.extend([Some(reading.shared), own].into_iter().flatten().filter(|layer| !layer.is_empty()));
+        let mut readings: Vec<Reading> = self.sources.iter().map(source::read).collect();
+        let mut problems: Vec<Problem> =
+            readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.problems)).collect();
+        let spoiled: BTreeSet<Key> = problems.iter().filter_map(Problem::key).collect();
+        let settled = merge(&scope(&readings, database));
+        problems.extend(rules::conflicts(&settled, &spoiled));
+        if database.is_none() {
+            // Whoever builds the shared settings is told of every database; what is wrong with all is told once.
+            let mut told: BTreeSet<String> = problems.iter().map(Problem::to_string).collect();
+            let names: BTreeSet<&String> = readings.iter().flat_map(|reading| reading.databases.keys()).collect();
+            for name in names {
+                let conflicts = rules::conflicts(&merge(&scope(&readings, Some(name))), &spoiled);
+                problems.extend(conflicts.into_iter().filter(|conflict| told.insert(conflict.to_string())));
+            }
         }
-        let settled = merge(&layers);
-        let spoiled: Vec<Key> = problems.iter().filter_map(|problem: &crate::Problem| problem.key()).collect();
-        problems.extend(rules::conflicts(&settled, |key| spoiled.contains(&key)));
         if !problems.is_empty() {
             return Err(ConfigError::new(problems));
         }
         let warnings = rules::warnings(&settled);
         Ok(PoolConfig::new(settled, warnings))
     }
+}
+
+/// Lines up the layers that count for a database, or those that count for all.
+fn scope<'a>(readings: &'a [Reading], database: Option<&str>) -> Vec<&'a Layer> {
+    let layers = readings.iter().flat_map(|reading| {
+        let own = database.and_then(|name| reading.databases.get(name));
+        [Some(&reading.shared), own]
+    });
+    layers.flatten().filter(|layer| !layer.is_empty()).collect()
 }
 
 /// Keeps every value that is not a default, with its origin.

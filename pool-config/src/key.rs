@@ -178,10 +178,8 @@ macro_rules! declare_keys {
                 match self { $(Key::$variant => $camel,)+ }
             }
 
-            /// Returns what the setting does, one line a paragraph line.
-            #[must_use]
-            pub const fn doc(self) -> &'static str {
-                match self { $(Key::$variant => concat!($($doc, "\n"),+),)+ }
+            fn doc_lines(self) -> &'static [&'static str] {
+                match self { $(Key::$variant => &[$($doc),+],)+ }
             }
 
             /// Returns the value that holds when no layer sets the key.
@@ -223,6 +221,13 @@ impl Key {
     #[must_use]
     pub fn variable(self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.name().to_ascii_uppercase())
+    }
+
+    /// Returns what the setting does, as Markdown; the first line is one sentence.
+    #[must_use]
+    pub fn doc(self) -> String {
+        let lines: Vec<_> = self.doc_lines().iter().map(|line| line.trim()).collect();
+        lines.join("\n")
     }
 
     /// Returns what values the key takes, in words.
@@ -305,8 +310,9 @@ mod tests {
     #[test]
     fn every_key_says_what_it_does_in_one_sentence_first() {
         for key in Key::ALL {
-            let first = key.doc().lines().next().unwrap();
-            assert!(first.ends_with('.') && first.len() > 20, "{key}: {first}");
+            let doc = key.doc();
+            let first = doc.lines().next().unwrap();
+            assert!(first.ends_with('.') && first.len() > 20 && !first.starts_with(' '), "{key}: {first}");
         }
     }
 

@@ -152,34 +152,33 @@ pub(crate) struct Settled {
 }
 
 /// Merges layers, first to last; later wins, key by key. One outcome per key, in the order of [`Key::ALL`].
-pub(crate) fn merge(layers: &[Layer]) -> Vec<Settled> {
+pub(crate) fn merge(layers: &[&Layer]) -> Vec<Settled> {
     let mut figment = Figment::new();
     let mut layer_of: Vec<(Tag, usize)> = Vec::new();
     for (position, layer) in layers.iter().enumerate() {
-        figment = figment.merge(layer);
+        figment = figment.merge(*layer);
         // figment tags what a provider brought; any key of the layer tells which tag that was.
         if let Some(key) = layer.entries.keys().next() {
-            layer_of.push((merged(&figment, *key).tag(), position));
+            let brought =
+                figment.find_value(key.name()).expect("BUG: a key that a layer sets is missing from the merge");
+            layer_of.push((brought.tag(), position));
         }
     }
+    let mut profiles = figment.data().expect("BUG: a layer failed to say what it holds");
+    let merged = profiles.remove(&Profile::Default).unwrap_or_default();
     let settle = |key: &Key| {
         let default = Setting { value: key.default_value(), origin: Origin::Default };
-        if !figment.contains(key.name()) {
+        let Some(raw) = merged.get(key.name()) else {
             return Settled { holds: default, overridden: Vec::new() };
-        }
-        let raw = merged(&figment, *key);
+        };
         let position = layer_of.iter().find(|(tag, _)| *tag == raw.tag()).map(|(_, position)| *position);
         let winner = position.expect("BUG: a merged value has the tag of no layer");
-        let said = |layer: &Layer| layer.entries.get(key).map(|entry| setting(*key, &entry.raw, entry));
-        let holds = setting(*key, &raw, &layers[winner].entries[key]);
+        let said = |layer: &&Layer| layer.entries.get(key).map(|entry| setting(*key, &entry.raw, entry));
+        let holds = setting(*key, raw, &layers[winner].entries[key]);
         let overridden = layers[..winner].iter().rev().filter_map(said).chain([default]).collect();
         Settled { holds, overridden }
     };
     Key::ALL.iter().map(settle).collect()
-}
-
-fn merged(figment: &Figment, key: Key) -> Raw {
-    figment.find_value(key.name()).expect("BUG: a key that a layer sets is missing from the merge")
 }
 
 fn setting(key: Key, raw: &Raw, entry: &Entry) -> Setting {

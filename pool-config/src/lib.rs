@@ -1,4 +1,62 @@
-//! Layered settings in which every value knows where it came from.
+//! Settings of a connection pool: layered, checked, and every value knows where it came from.
+//!
+//! Useful alone: this crate opens nothing and knows no pool. It turns defaults, presets, files, environment variables
+//! and code into one [`PoolConfig`], or into one [`ConfigError`] that tells everything that is wrong.
+//!
+//! ```
+//! use pool_config::{Key, PoolConfig, Preset};
+//! use std::time::Duration;
+//!
+//! let config = PoolConfig::builder()
+//!     .preset(Preset::WebApplication)                        // later wins, key by key
+//!     .toml_str("pool.toml", "maxConnections = 20\nidle_timeout = \"1m 30s\"") // or .file(path), .discover()
+//!     .env_from([("POOL_ACQUIRE_TIMEOUT", "2s")])            // or .env()
+//!     .min_connections(5)
+//!     .build()?;
+//!
+//! assert_eq!(config.max_connections(), 20);
+//! assert_eq!(config.acquire_timeout(), Duration::from_secs(2));
+//! assert_eq!(config.origin(Key::MaxConnections).to_string(), "pool.toml line 1 as maxConnections");
+//! assert_eq!(config.origin(Key::AcquireTimeout).to_string(), "environment variable POOL_ACQUIRE_TIMEOUT");
+//! assert_eq!(config.overridden(Key::AcquireTimeout)[0].origin.to_string(), "preset web_application");
+//!
+//! let error = PoolConfig::builder().toml_str("pool.toml", "max_conections = 5").build().unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "max_conections = 5 is not a known key, from pool.toml line 1; did you mean max_connections?"
+//! );
+//! # Ok::<(), pool_config::ConfigError>(())
+//! ```
+//!
+//! # How values are written
+//!
+//! | kind | in files | in variables | in code |
+//! |---|---|---|---|
+//! | count | `20` | `20` | `usize` |
+//! | switch | `true` | `true`, `1`, `on`, `yes` and their opposites | `bool` |
+//! | duration | `1500` (milliseconds) or `"1m 30s"` | the same, without quotes | [`Duration`](std::time::Duration) |
+//! | duration that may be endless | the same, or `"never"` or `"off"` | the same, without quotes | a duration, or `None` |
+//! | size | `4096` (bytes) or `"64 MiB"` | the same, without quotes | `u64`, bytes |
+//! | choice | `"normal"` | `normal` | [`Synchronous`] |
+//!
+//! Keys are spelled `max_connections` or `maxConnections`, tables `[databases.NAME]` hold what is special to one
+//! database (see [`PoolConfigBuilder::build_for`]). [`Key`] lists every key with its meaning.
+//!
+//! # Promises
+//!
+//! - A [`PoolConfig`] holds allowed values only, and they fit together.
+//! - Later layers win, key by key; what they hide is still known ([`PoolConfig::overridden`]).
+//! - All problems are told at once, up to a hundred, each with key, value, origin and what is allowed. The value of a
+//!   key that resembles no known one is not repeated: it may be a secret meant for somebody else.
+//! - Whatever a file or variable holds, the outcome is a configuration or an error: no panic, no hang, and at most one
+//!   mebibyte is read.
+//!
+//! # Not promised
+//!
+//! - Nothing watches files. A [`PoolConfigBuilder`] is a recipe that can be built again when its sources changed.
+//! - A value that is allowed is not necessarily wise; see [`PoolConfig::warnings`].
+//! - JSON origins name the line of the value, which is not that of the key where the two stand apart.
+
 #![forbid(unsafe_code)]
 
 mod builder;

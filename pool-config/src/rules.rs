@@ -3,6 +3,8 @@
 //! Owns the rules; it must not know layers or sources.
 //! Invariant: every rule sees the merged values, never those of a single layer.
 
+use std::collections::BTreeSet;
+
 use crate::error::Problem;
 use crate::key::Key;
 use crate::layer::{Setting, Settled};
@@ -76,8 +78,8 @@ const SWITCHED_BY: &[(Key, Key)] = &[
 ];
 
 /// Returns the conflicts between values. A key in `spoiled` has a problem already, so it is not judged again.
-pub(crate) fn conflicts(settled: &[Settled], spoiled: impl Fn(Key) -> bool) -> Vec<Problem> {
-    let judged = AT_MOST.iter().filter(|(key, limit)| !spoiled(*key) && !spoiled(*limit));
+pub(crate) fn conflicts(settled: &[Settled], spoiled: &BTreeSet<Key>) -> Vec<Problem> {
+    let judged = AT_MOST.iter().filter(|(key, limit)| !spoiled.contains(key) && !spoiled.contains(limit));
     let broken = judged.filter_map(|(key, limit)| match (at(settled, *key), at(settled, *limit)) {
         (low, high) if count(low) > count(high) => Some(Problem::Conflict {
             key: *key,

@@ -168,7 +168,7 @@ fn assert_same(config: &PoolConfig, folded: BTreeMap<Key, Vec<Setting>>) -> Resu
 
 proptest! {
     #[test]
-    fn layering_equals_a_fold_of_maps_with_origins(samples in prop::collection::vec(sample(), 0..6)) {
+    fn layering_equals_a_fold_of_maps_with_origins(samples in prop::collection::vec(sample(), 0..6), cut in 0..6usize) {
         let place = |builder, (position, sample): (usize, &Sample)| add(builder, position, sample);
         let builder = samples.iter().enumerate().fold(PoolConfig::builder(), place);
         assert_same(&builder.build().unwrap(), fold(&samples, false))?;
@@ -176,13 +176,9 @@ proptest! {
         assert_same(&builder.build_for("Others").unwrap(), fold(&samples, false))?;
 
         // Grouping does not matter: layers of layers are layers.
-        for cut in 0..=samples.len() {
-            let (lower, upper) = samples.split_at(cut);
-            let lower = lower.iter().enumerate().fold(PoolConfig::builder(), place);
-            let upper = upper.iter().enumerate().map(|(n, sample)| (n + cut, sample));
-            let upper = upper.fold(PoolConfig::builder(), place);
-            assert_same(&lower.layer(upper).build().unwrap(), fold(&samples, false))?;
-        }
+        let lower = samples.iter().enumerate().take(cut).fold(PoolConfig::builder(), place);
+        let upper = samples.iter().enumerate().skip(cut).fold(PoolConfig::builder(), place);
+        assert_same(&lower.layer(upper).build().unwrap(), fold(&samples, false))?;
     }
 
     #[test]
@@ -337,6 +333,24 @@ fn a_database_is_named_without_regard_to_case_and_may_hold_underscores() {
 fn a_mistake_in_the_table_of_any_database_is_told_to_all() {
     let builder = PoolConfig::builder().toml_str("pool.toml", "[databases.users]\nmax_connections = 0");
     assert!(builder.build().is_err() && builder.build_for("users").is_err() && builder.build_for("others").is_err());
+}
+
+#[test]
+fn the_shared_settings_are_not_built_while_a_database_has_a_conflict() {
+    let text = "min_connections = 4\n[databases.users]\nmax_connections = 3\n[databases.others]\nmax_connections = 5";
+    let builder = PoolConfig::builder().toml_str("pool.toml", text);
+    let expected = "min_connections = 4, from pool.toml line 1, is above max_connections = 3, from pool.toml line 3 as \
+                    databases.users.max_connections; allowed: at most 3";
+    assert_eq!(builder.build().unwrap_err().to_string(), expected);
+    assert_eq!(builder.build_for("users").unwrap_err().to_string(), expected);
+    assert_eq!(builder.build_for("others").unwrap().max_connections(), 5);
+}
+
+#[test]
+fn a_conflict_that_all_databases_share_is_told_once() {
+    let text = "min_connections = 40\n[databases.users]\nenable_logging = true";
+    let error = PoolConfig::builder().toml_str("pool.toml", text).build().unwrap_err();
+    assert_eq!(error.problems().len(), 1);
 }
 
 #[test]
