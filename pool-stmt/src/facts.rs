@@ -58,6 +58,12 @@ impl Accesses {
         *self == Self::default()
     }
 
+    /// Tells whether any table is read or written.
+    #[must_use]
+    pub fn touches_tables(&self) -> bool {
+        !self.tables_read.is_empty() || !self.tables_written.is_empty()
+    }
+
     /// Adds the accesses of others.
     pub fn merge(&mut self, others: &Self) {
         for (table, columns) in &others.tables_read {

@@ -122,11 +122,14 @@ impl StatementRegistry {
     }
 
     /// Lists the texts in steady use, the most used first, at most `n`.
+    ///
+    /// What may change the schema or a setting is left out: some pragmas do their work as soon as they are prepared.
     #[must_use]
     pub fn hottest(&self, n: usize) -> Vec<Arc<str>> {
         let mut all: Vec<_> = {
             let known = self.known.lock();
-            known.statements.values().map(|statement| (statement.uses(), Arc::clone(&statement.sql))).collect()
+            let keepable = known.statements.values().filter(|statement| !statement.facts().accesses.changes_schema);
+            keepable.map(|statement| (statement.uses(), Arc::clone(&statement.sql))).collect()
         };
         all.sort_unstable_by(|a, b| b.cmp(a));
         all.truncate(n);

@@ -333,3 +333,16 @@ fn hooks_set_through_mutable_access_stay_and_the_facts_go_on() {
     let facts = connection.registry().facts(&traced[0]).expect("facts are found by the text which is traced");
     assert_eq!(facts.tables_read().map(ToString::to_string).collect::<Vec<_>>(), ["main.t"]);
 }
+
+#[test]
+fn warming_never_prepares_what_acts_when_it_is_prepared() {
+    let (connection, registry) = in_memory(4);
+    let off = "PRAGMA foreign_keys = OFF";
+    for _ in 0..100 {
+        connection.prepare_cached(off).unwrap().execute([]).unwrap();
+    }
+    assert!(registry.facts(off).unwrap().accesses.changes_schema);
+    let other = StatementConnection::new(Connection::open_in_memory().unwrap(), Arc::clone(&registry), 4);
+    other.warm(4, Duration::MAX);
+    assert_eq!(first(&other, "PRAGMA foreign_keys"), 1);
+}

@@ -6,6 +6,7 @@
 use super::StatementConnection;
 use super::card::Card;
 use super::loan::Loan;
+use super::watch::is_doubtful;
 use crate::facts::Facts;
 use crate::membership::StatementEvent;
 use rusqlite::{AndThenRows, BindIndex, MappedRows, Params, Row, Rows, Statement, StatementStatus, ToSql, ffi};
@@ -208,6 +209,9 @@ impl fmt::Debug for CachedStatement<'_> {
 impl Drop for CachedStatement<'_> {
     fn drop(&mut self) {
         let code = self.connection.lodging().last_code();
+        if is_doubtful(code) {
+            self.connection.watch().doubt();
+        }
         let empty = self.loan().card().is_empty();
         if !empty {
             let statement = self.statement_mut();

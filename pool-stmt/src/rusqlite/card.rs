@@ -72,8 +72,11 @@ pub(super) fn facts(
     if kind == StatementKind::Query {
         kind = first_write.unwrap_or(kind);
     }
+    // It may renumber the rows of tables and says nothing of what it does.
+    accesses.changes_schema |= kind == StatementKind::Vacuum;
     let read_only = explains
-        || (statement.readonly()
+        || (matches!(kind, StatementKind::Query | StatementKind::Pragma | StatementKind::Empty)
+            && statement.readonly()
             && accesses.tables_written.is_empty()
             && !accesses.changes_schema
             && !accesses.controls_transaction);

@@ -101,7 +101,7 @@ pub(super) fn pragma_has_effect(name: &str, has_argument: bool) -> bool {
 /// The date functions do as long as they are not asked for `'now'`, which their name does not tell: they count as not
 /// repeatable. See <https://sqlite.org/deterministic.html>.
 pub(super) fn is_deterministic_builtin(name: &str) -> bool {
-    // `repeatable_builtins` in the tests compares this list with what SQLite says about its functions.
+    // A test compares this list with what SQLite says about its functions.
     const REPEATABLE: &[&str] = &[
         "->",
         "->>",
@@ -230,6 +230,11 @@ pub(super) fn is_deterministic_builtin(name: &str) -> bool {
     REPEATABLE.binary_search(&name).is_ok()
 }
 
+/// Tells whether what looks like a virtual table is a function of its arguments alone.
+pub(super) fn is_pure_table_function(name: &str) -> bool {
+    ["json_each", "json_tree", "jsonb_each", "jsonb_tree"].contains(&name)
+}
+
 /// The words of a text, without comments; anything else between them is skipped up to the first that is no white space.
 struct Words<'a>(&'a str);
 
@@ -283,6 +288,28 @@ mod tests {
         for (sql, expected) in cases {
             assert_eq!(kind(sql), expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn the_functions_called_deterministic_are_those_which_sqlite_calls_so_save_the_date_functions() {
+        const DATES: [&str; 7] = ["date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"];
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        // SQLite does not say of aggregates whether they are deterministic; all it brings are, for rows in a given order.
+        let mut list = connection
+            .prepare(
+                "SELECT name, min(flags & 0x800 OR type <> 's') FROM pragma_function_list WHERE builtin GROUP BY name",
+            )
+            .unwrap();
+        let functions = list.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))).unwrap();
+        let mut wrong = Vec::new();
+        for function in functions {
+            let (name, deterministic) = function.unwrap();
+            let expected = deterministic && !DATES.contains(&name.as_str());
+            if is_deterministic_builtin(&name) != expected {
+                wrong.push((name, deterministic));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]

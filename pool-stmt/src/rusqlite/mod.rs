@@ -140,9 +140,6 @@ impl StatementConnection {
 
     fn prepare_loan(&self, key: &StatementKey<'_>) -> rusqlite::Result<Loan<'_, Card>> {
         let flags = if self.capacity() == 0 { PrepFlags::default() } else { PrepFlags::SQLITE_PREPARE_PERSISTENT };
-        if let Err(error) = self.recorder.mute(|| self.lodging.prepare_probe()) {
-            tracing::debug!(%error, "the schema of a connection cannot be watched, its statements are prepared more often");
-        }
         // Before the preparation: what happens to the schema during it outdates the statement.
         let epoch = self.watch.epoch();
         self.recorder.record();
@@ -159,6 +156,12 @@ impl StatementConnection {
         }
         let loan = prepared?;
         self.count(StatementEvent::Prepare, 1);
+        if loan.card().facts.accesses.touches_tables() {
+            // Not earlier: the schema is loaded by now in any case, so the probe does not load it before its time.
+            if let Err(error) = self.recorder.mute(|| self.lodging.prepare_probe()) {
+                tracing::debug!(%error, "the schema of a connection cannot be watched: statements are prepared more often");
+            }
+        }
         Ok(loan)
     }
 
@@ -268,6 +271,11 @@ impl StatementConnection {
         &self.lodging
     }
 
+    #[inline]
+    fn watch(&self) -> &SchemaWatch {
+        &self.watch
+    }
+
     fn install_recorder(&mut self) {
         match self.recorder.install(self.lodging.connection_mut()) {
             Ok(()) => self.recording = true,
@@ -328,6 +336,9 @@ impl StatementConnection {
 
     /// Asks SQLite's compiler to refuse virtual tables. It touches no file.
     fn is_virtual(&self, table: &Table) -> bool {
+        if classify::is_pure_table_function(&table.name) {
+            return false;
+        }
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let sql = format!("SELECT 1 FROM {}.{}", quoted(&table.database), quoted(&table.name));
         let flags = PrepFlags::SQLITE_PREPARE_NO_VTAB | PrepFlags::SQLITE_PREPARE_DONT_LOG;

@@ -203,7 +203,11 @@ fn note(accesses: &mut Accesses, context: &AuthContext<'_>) -> bool {
             }
         }
         AuthAction::Select | AuthAction::Recursive => {}
-        _ => accesses.unknown = true,
+        // Among them `ATTACH` and `DETACH` of a name that is bound as a parameter.
+        _ => {
+            accesses.unknown = true;
+            changes = true;
+        }
     }
     accesses.changes_schema |= changes;
     changes

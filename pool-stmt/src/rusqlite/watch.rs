@@ -11,12 +11,14 @@
 //! - *by itself*: somebody prepared a statement that can do it, which the authorizer tells. From then on the epoch changes each
 //!   time until no such statement is left that could run and no transaction is open that could be rolled back.
 //! - *by another connection*: this one learns of it when it runs a statement, which SQLite then prepares again, so
-//!   the authorizer is called while we are not preparing. The user's own preparations look the same, so the next question is whether
-//!   the connection has reloaded its schema ([`Lodging::probe`](super::lodging::Lodging::probe)).
+//!   the authorizer is called while we are not preparing; or that preparation fails, which leaves an error. The user's own
+//!   preparations and errors look the same, so the next question is whether the connection has reloaded its schema
+//!   ([`Lodging::probe`]).
 
 use super::classify;
 use super::lodging::Lodging;
 use super::recorder::Recorder;
+use rusqlite::ffi;
 use std::cell::Cell;
 
 /// Watches the schema that one connection knows.
@@ -25,6 +27,14 @@ pub(super) struct SchemaWatch {
     epoch: Cell<u64>,
     /// Somebody may be changing the schema.
     changing: Cell<bool>,
+    /// A statement failed in a way in which one fails that has lost its table.
+    doubtful: Cell<bool>,
+}
+
+/// Tells whether an error may come from SQLite's preparing a statement again in vain.
+#[inline]
+pub(super) fn is_doubtful(code: i32) -> bool {
+    matches!(code & 0xff, ffi::SQLITE_ERROR | ffi::SQLITE_SCHEMA)
 }
 
 impl SchemaWatch {
@@ -39,6 +49,11 @@ impl SchemaWatch {
         self.epoch.set(self.epoch.get() + 1);
     }
 
+    /// Makes sure that the next call of [`settle`](Self::settle) looks closer.
+    pub(super) fn doubt(&self) {
+        self.doubtful.set(true);
+    }
+
     /// Brings the epoch up to date; returns whether it changed. To be called before an idle statement is lent.
     #[inline]
     pub(super) fn settle<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
@@ -50,7 +65,8 @@ impl SchemaWatch {
             self.settle_change(lodging);
             return true;
         }
-        recorder.prepared_elsewhere() && self.settle_doubt(recorder, lodging)
+        let doubtful = recorder.prepared_elsewhere() | self.doubtful.replace(false) | is_doubtful(lodging.last_code());
+        doubtful && self.settle_doubt(recorder, lodging)
     }
 
     #[cold]
