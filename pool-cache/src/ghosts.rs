@@ -3,21 +3,28 @@
 //! Owns the fingerprints of the last evictions of one shard; must not know keys, values or lists. A key that comes
 //! back soon after its eviction was evicted too early, and enters among the proven ones (the idea of CLOCK-Pro,
 //! Jiang, Chen and Zhang, 2005, and of S3-FIFO, Yang and others, 2023). Invariant: eight bytes a place, one cache line a
-//! question; a fingerprint older than the asked number of evictions is never found, a younger one may be lost.
+//! question; one that more than the asked number of others have followed (those not counted that came back) is never found,
+//! a younger one may be lost.
 
 /// Places that share one line: a fingerprint goes to any of them.
 const WAYS: usize = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ghosts {
-    /// `WAYS` places a set: fingerprint in the upper half, number of the eviction in the lower. Zero is free.
+    /// `WAYS` places a set: fingerprint in the upper half, the clock at its eviction in the lower. Zero is free.
     places: Vec<u64>,
-    evictions: u32,
+    /// Keys evicted less keys that came back: what returns makes room for what is remembered.
+    clock: u32,
 }
 
 fn fingerprint(hash: u64) -> u64 {
     // The lowest bit is set so that no fingerprint looks like a free place.
     (hash | 1 << 32) & !u64::from(u32::MAX)
+}
+
+/// How many evictions ago a place was filled. The clock can have gone back since: then it is as good as new.
+fn age(now: u32, place: u64) -> u32 {
+    u32::try_from(now.wrapping_sub(place as u32) as i32).unwrap_or(0)
 }
 
 impl Ghosts {
@@ -33,10 +40,10 @@ impl Ghosts {
         } else if self.places.is_empty() {
             self.places = vec![0; 4 * WAYS];
         }
-        self.evictions = self.evictions.wrapping_add(1);
-        let (start, now) = (self.set_of(hash), self.evictions);
+        self.clock = self.clock.wrapping_add(1);
+        let (start, now) = (self.set_of(hash), self.clock);
         let set = &mut self.places[start..start + WAYS];
-        let age = |place: u64| if place == 0 { u32::MAX } else { now.wrapping_sub(place as u32) };
+        let age = |place: u64| if place == 0 { u32::MAX } else { age(now, place) };
         if let Some(oldest) = set.iter_mut().max_by_key(|place| age(**place)) {
             *oldest = fingerprint(hash) | u64::from(now);
         }
@@ -47,11 +54,12 @@ impl Ghosts {
         if self.places.is_empty() {
             return false;
         }
-        let (start, now) = (self.set_of(hash), self.evictions);
+        let (start, now) = (self.set_of(hash), self.clock);
         for place in &mut self.places[start..start + WAYS] {
             if *place & !u64::from(u32::MAX) == fingerprint(hash) && *place != 0 {
-                let age = now.wrapping_sub(*place as u32) as usize;
+                let age = age(now, *place) as usize;
                 *place = 0;
+                self.clock = self.clock.wrapping_sub(u32::from(age < memory));
                 return age < memory;
             }
         }

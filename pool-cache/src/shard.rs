@@ -110,6 +110,8 @@ pub(crate) struct Shard<K, V> {
     cold: List<QUEUE>,
     hot_size: u64,
     cold_size: u64,
+    /// Hot has more than its share since an entry was promoted: it gives room until it has not.
+    hot_gives: bool,
     ghosts: Ghosts,
     wheel: Wheel,
     tags: TagIndex,
@@ -125,6 +127,7 @@ impl<K, V> Shard<K, V> {
             cold: List::EMPTY,
             hot_size: 0,
             cold_size: 0,
+            hot_gives: false,
             ghosts: Ghosts::default(),
             wheel: Wheel::new(),
             tags: TagIndex::new(),
@@ -253,6 +256,10 @@ impl<K, V> Shard<K, V> {
 
     /// Takes out the entry that is worth least.
     pub(crate) fn evict(&mut self) -> Option<Entry<K, V>> {
+        self.hot_gives &= self.hot_size > self.hot_target(0);
+        if self.hot_gives {
+            return self.evict_hot();
+        }
         while let Some(at) = self.cold.front() {
             let entry = &mut self.entries[at];
             let referenced = entry.referenced.get_mut();
@@ -265,10 +272,9 @@ impl<K, V> Shard<K, V> {
             self.dequeue(at);
             self.entries[at].hot = true;
             self.enqueue(at);
-            if self.hot_size > self.hot_target(0)
-                && let Some(evicted) = self.evict_hot()
-            {
-                return Some(evicted);
+            if self.hot_size > self.hot_target(0) {
+                self.hot_gives = true;
+                return self.evict_hot();
             }
         }
         self.evict_hot()
