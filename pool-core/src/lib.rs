@@ -1,1 +1,37 @@
-//! A generic connection pool.
+//! A generic connection pool: fair, fast, and one for async and blocking callers alike.
+mod acquire;
+mod block;
+mod builder;
+mod clock;
+mod closing;
+mod error;
+mod hooks;
+mod lease;
+mod ledger;
+mod maintenance;
+mod manager;
+mod observer;
+mod opening;
+mod options;
+mod pool;
+mod queue;
+mod reaper;
+mod shared;
+mod slot;
+mod slots;
+mod stats;
+mod sync;
+mod visit;
+mod words;
+
+pub use acquire::Acquire;
+pub use builder::PoolBuilder;
+pub use clock::{Clock, ManualClock};
+pub use closing::CloseReport;
+pub use error::{AcquireError, Refusal, SettingsError};
+pub use lease::{Lease, OwnedLease};
+pub use manager::{CloseReason, Manager};
+pub use observer::{Holder, Observer};
+pub use options::Options;
+pub use pool::Pool;
+pub use stats::{CloseCounts, Stats};

@@ -1,0 +1,222 @@
+//! Owns what the lock protects: who waits, which slots are vacant, the limits and the rare counts; and the one rule by
+//! which connections and vacancies are given out.
+//!
+//! Must not call a manager, an observer or a waker: what is to be done outside the lock is collected in [`Effects`].
+//! Invariants, whenever the lock is free: `occupied <= max_connections` unless the maximum was lowered; if somebody
+//! waits, there is neither a vacancy nor an idle slot for them (or the first of them was nudged to take it); the flags
+//! in the words say [`CALL`] whenever a release must look here.
+
+use std::task::Waker;
+
+use crate::clock::Nanos;
+use crate::manager::CloseReason;
+use crate::options::Options;
+use crate::queue::{Grant, NodeId, Queue};
+use crate::slot::{Claim, Vacancy};
+use crate::slots::Slots;
+use crate::stats::CloseCounts;
+use crate::words::{CALL, GATE};
+
+/// What is left to do once the lock is released.
+#[derive(Debug)]
+pub(crate) struct Effects<C> {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+    pub(crate) closing: Vec<(Claim<C>, CloseReason)>,
+}
+
+impl<C> Effects<C> {
+    pub(crate) fn none() -> Self {
+        Self { first: None, others: Vec::new(), closing: Vec::new() }
+    }
+
+    /// Wakes somebody later; the first one without an allocation.
+    pub(crate) fn wake(&mut self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            waker => self.others.extend(waker),
+        }
+    }
+
+    pub(crate) fn wake_all(&mut self) {
+        for waker in self.first.take().into_iter().chain(self.others.drain(..)) {
+            waker.wake();
+        }
+    }
+}
+
+/// Counts that change only under the lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) created: u64,
+    pub(crate) closed: CloseCounts,
+    pub(crate) detached: u64,
+    pub(crate) errors: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) refused: u64,
+    pub(crate) waited: u64,
+    pub(crate) wait_total: Nanos,
+    pub(crate) wait_max: Nanos,
+    pub(crate) most_waiting: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger<C> {
+    pub(crate) options: Options,
+    pub(crate) queue: Queue<C>,
+    pub(crate) counts: Counts,
+    pub(crate) closed: bool,
+    /// Who waits for the last connection to go.
+    pub(crate) closers: Vec<NodeId>,
+    /// Slots that are opening, idle, leased or closing.
+    pub(crate) occupied: usize,
+    /// Slots among them that have no connection yet.
+    pub(crate) opening: usize,
+    /// Slots among them that have no connection any more.
+    pub(crate) closing: usize,
+    /// One bit per slot: empty.
+    vacant: Vec<u64>,
+    flags: u64,
+}
+
+impl<C> Ledger<C> {
+    pub(crate) fn new(options: Options, capacity: usize) -> Self {
+        let mut ledger = Self {
+            options,
+            queue: Queue::new(),
+            counts: Counts::default(),
+            closed: false,
+            closers: Vec::new(),
+            occupied: 0,
+            opening: 0,
+            closing: 0,
+            vacant: Vec::new(),
+            flags: 0,
+        };
+        ledger.add_vacant(0, capacity);
+        ledger
+    }
+
+    fn add_vacant(&mut self, from: usize, to: usize) {
+        self.vacant.resize(to.div_ceil(64), 0);
+        for index in from..to {
+            self.vacant[index / 64] |= 1 << (index % 64);
+        }
+    }
+
+    /// Makes room for a higher maximum.
+    pub(crate) fn grow(&mut self, slots: &Slots<C>, capacity: usize) {
+        let before = slots.capacity();
+        slots.grow(capacity, self.flags);
+        self.add_vacant(before, slots.capacity());
+    }
+
+    /// Connections that are open.
+    pub(crate) fn total(&self) -> usize {
+        self.occupied - self.opening - self.closing
+    }
+
+    /// Takes the lowest empty slot if the maximum allows one more connection.
+    pub(crate) fn take_vacancy(&mut self, slots: &Slots<C>) -> Option<Vacancy<C>> {
+        if self.closed || self.occupied >= self.options.max_connections {
+            return None;
+        }
+        let word = self.vacant.iter().position(|&word| word != 0)?;
+        let bit = self.vacant[word].trailing_zeros() as usize;
+        self.vacant[word] &= !(1 << bit);
+        self.occupied += 1;
+        self.opening += 1;
+        // SAFETY: the slot has just been struck from the vacant ones.
+        Some(unsafe { slots.vacancy(word * 64 + bit) })
+    }
+
+    fn put_back(&mut self, vacancy: Vacancy<C>) {
+        let index = vacancy.slot().index();
+        debug_assert!(self.vacant[index / 64] & (1 << (index % 64)) == 0, "BUG: slot {index} vacated twice");
+        self.vacant[index / 64] |= 1 << (index % 64);
+        self.occupied -= 1;
+    }
+
+    /// Takes back the place of a connection that was not opened.
+    pub(crate) fn not_opened(&mut self, vacancy: Vacancy<C>) {
+        self.opening -= 1;
+        self.put_back(vacancy);
+    }
+
+    /// Takes back the place of a connection that has been closed or detached.
+    pub(crate) fn vacate(&mut self, vacancy: Vacancy<C>) {
+        self.closing -= 1;
+        self.put_back(vacancy);
+    }
+
+    /// Gives out whatever can be given out, in order, after any change that may allow it.
+    ///
+    /// `now` is asked for only if a thread waits that may be overtaken.
+    pub(crate) fn dispatch(&mut self, slots: &Slots<C>, now: impl Fn() -> Nanos, effects: &mut Effects<C>) {
+        if self.closed {
+            return self.dispatch_closed(slots, effects);
+        }
+        while self.total() > 0 && self.occupied > self.options.max_connections {
+            let Some(claim) = slots.claim_inside(true) else { break };
+            self.start_closing();
+            effects.closing.push((claim, CloseReason::Shrunk));
+        }
+        while let Some(patience) = self.queue.patience() {
+            let overtakable = patience > 0 && now() < patience;
+            if overtakable && slots.any_idle() {
+                effects.wake(self.queue.nudge());
+                break;
+            }
+            let grant = match slots.claim_inside(false) {
+                Some(claim) => Grant::Connection(claim),
+                None => match self.take_vacancy(slots) {
+                    Some(vacancy) => Grant::Open(vacancy),
+                    None => break,
+                },
+            };
+            effects.wake(self.queue.grant(grant));
+        }
+        self.update_flags(slots, now);
+    }
+
+    /// A closed pool serves nobody and keeps nothing.
+    fn dispatch_closed(&mut self, slots: &Slots<C>, effects: &mut Effects<C>) {
+        while self.queue.waiting() > 0 {
+            effects.wake(self.queue.dismiss());
+        }
+        while let Some(claim) = slots.claim_inside(false) {
+            self.start_closing();
+            effects.closing.push((claim, CloseReason::PoolClosed));
+        }
+        if self.occupied == 0 {
+            for closer in self.closers.drain(..) {
+                effects.wake(self.queue.ring(closer));
+            }
+        }
+    }
+
+    /// Counts a connection as being closed; its slot stays taken until [`Ledger::vacate`].
+    pub(crate) fn start_closing(&mut self) {
+        self.closing += 1;
+    }
+
+    /// Puts the flags into the words if they changed.
+    ///
+    /// Must come before a look at the idle bits when somebody has joined the queue: see [`crate::words`].
+    pub(crate) fn update_flags(&mut self, slots: &Slots<C>, now: impl Fn() -> Nanos) {
+        let flags = if self.closed {
+            CALL | GATE
+        } else {
+            match self.queue.patience() {
+                Some(patience) if patience == 0 || now() >= patience => CALL | GATE,
+                Some(_) => CALL,
+                None if self.occupied > self.options.max_connections => CALL,
+                None => 0,
+            }
+        };
+        if flags != self.flags {
+            self.flags = flags;
+            slots.set_flags(flags);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Owns the one maintenance thread of the process, which serves all pools and ends with the last.
+//!
+//! It visits each pool when that pool wants it and polls background tasks (refills, health checks) when they are woken, so
+//! that a slow `open` that awaits delays nobody. Must not know what a visit does. Invariant: the thread runs exactly
+//! while some pool wants a visit or some task is unfinished.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::clock::{NEVER, Nanos, system_now, system_until};
+
+/// A pool, as the maintenance thread sees it.
+pub(crate) trait Maintained: Send + Sync {
+    fn next_visit(&self) -> Nanos;
+    /// Does what is due; returns when to come again.
+    fn visit(&self) -> Nanos;
+    /// Runs something in the pool's runtime.
+    fn enter(&self, run: &mut dyn FnMut());
+    fn is_closed(&self) -> bool;
+}
+
+type PoolRef = Weak<dyn Maintained>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Task {
+    pool: PoolRef,
+    work: Work,
+    alarm: Arc<Alarm>,
+}
+
+/// Wakes the thread for one task.
+struct Alarm(AtomicBool);
+
+impl Wake for Alarm {
+    // Release: pairs with the swap before the next poll.
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+        let mut state = STATE.lock();
+        state.called = true;
+        state.ensure_thread();
+        drop(state);
+        CALLED.notify_one();
+    }
+}
+
+impl Task {
+    /// Polls the task once; gives it back if it has to wait longer. A panic ends it.
+    fn run(mut self) -> Option<Task> {
+        let pool = self.pool.upgrade()?;
+        if pool.is_closed() {
+            return None;
+        }
+        let waker = Waker::from(Arc::clone(&self.alarm));
+        let mut done = true;
+        let poll = AssertUnwindSafe(|| {
+            pool.enter(&mut || {
+                done = self.work.as_mut().poll(&mut Context::from_waker(&waker)) != Poll::Pending;
+            });
+        });
+        let panicked = catch_unwind(poll).is_err();
+        (!done && !panicked).then_some(self)
+    }
+}
+
+struct State {
+    pools: Vec<PoolRef>,
+    tasks: Vec<Task>,
+    called: bool,
+    running: bool,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { pools: Vec::new(), tasks: Vec::new(), called: false, running: false });
+static CALLED: Condvar = Condvar::new();
+
+impl State {
+    fn ensure_thread(&mut self) {
+        if !self.running && !cfg!(loom) {
+            // A process that is out of threads gets another try with the next call.
+            self.running = std::thread::Builder::new().name("pool-maintenance".to_owned()).spawn(run).is_ok();
+        }
+    }
+
+    fn add(&mut self, pool: &PoolRef) {
+        if !self.pools.iter().any(|known| known.ptr_eq(pool)) {
+            self.pools.push(pool.clone());
+        }
+    }
+}
+
+/// Has the thread visit a pool at the moment the pool names.
+pub(crate) fn call(pool: &PoolRef) {
+    let mut state = STATE.lock();
+    state.add(pool);
+    state.called = true;
+    state.ensure_thread();
+    drop(state);
+    CALLED.notify_one();
+}
+
+/// Runs a task up to its first wait on this thread and the rest on the maintenance thread; tells whether it is done.
+pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
+    let task = Task { pool, work, alarm: Arc::new(Alarm(AtomicBool::new(false))) };
+    match task.run() {
+        None => true,
+        Some(task) => {
+            let mut state = STATE.lock();
+            state.tasks.push(task);
+            state.called = true;
+            state.ensure_thread();
+            drop(state);
+            CALLED.notify_one();
+            false
+        }
+    }
+}
+
+/// Forgets a pool that is closing and drops its unfinished tasks.
+pub(crate) fn forget(pool: &PoolRef) {
+    let mut state = STATE.lock();
+    state.pools.retain(|known| !known.ptr_eq(pool));
+    let (cancelled, kept) = std::mem::take(&mut state.tasks).into_iter().partition(|task| task.pool.ptr_eq(pool));
+    state.tasks = kept;
+    state.called = true;
+    drop(state);
+    CALLED.notify_one();
+    drop::<Vec<Task>>(cancelled);
+}
+
+fn run() {
+    loop {
+        let (pools, woken) = {
+            let mut state = STATE.lock();
+            state.called = false;
+            let pools: Vec<_> = state.pools.iter().filter_map(Weak::upgrade).collect();
+            let woken = |task: &mut Task| task.alarm.0.swap(false, Ordering::Acquire);
+            let woken: Vec<Task> = state.tasks.extract_if(.., woken).collect();
+            (pools, woken)
+        };
+        let mut unfinished: Vec<Task> = woken.into_iter().filter_map(Task::run).collect();
+        for pool in &pools {
+            if pool.next_visit() <= system_now() {
+                // A visit contains panics of managers and hooks; anything else is a bug that must not end the others.
+                let _ = catch_unwind(AssertUnwindSafe(|| pool.visit()));
+            }
+        }
+        // Outside the lock: this may be the last reference to a pool.
+        drop(pools);
+        let mut state = STATE.lock();
+        state.tasks.append(&mut unfinished);
+        // A pool that wants no visit calls again when it does.
+        let mut next = NEVER;
+        let mut gone = Vec::new();
+        state.pools.retain(|pool| {
+            let Some(pool) = pool.upgrade() else { return false };
+            let moment = pool.next_visit();
+            next = next.min(moment);
+            gone.push(pool);
+            moment != NEVER
+        });
+        if state.called {
+            drop(state);
+            continue;
+        }
+        if state.pools.is_empty() && state.tasks.is_empty() {
+            state.running = false;
+            drop(state);
+            return;
+        }
+        // Never under the lock: one of these may be the last reference to a pool, and dropping it calls.
+        MutexGuard::unlocked(&mut state, || gone.clear());
+        if !state.called {
+            if next == NEVER {
+                CALLED.wait(&mut state);
+            } else {
+                CALLED.wait_for(&mut state, system_until(next));
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who gets a connection, and when: order, limits, trying, waiting, giving up.
+
+mod common;
+
+use std::pin::pin;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::Poll;
+use std::time::Duration;
+
+use common::{fake, now, poll_once, until};
+use pool_core::{AcquireError, ManualClock};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn never_more_than_the_maximum() {
+    let (builder, world) = fake();
+    let pool = builder.max_connections(2).build().unwrap();
+    let first = now(pool.acquire()).unwrap();
+    let second = pool.acquire_blocking().unwrap();
+    let mut third = pin!(pool.acquire());
+    assert!(poll_once(third.as_mut()).is_pending());
+    assert_ne!(first.number, second.number);
+    assert_eq!(world.most_open.load(SeqCst), 2);
+}
+
+#[test]
+fn a_release_hands_over_to_the_first_waiter() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    let mut first = pin!(pool.acquire());
+    let mut second = pin!(pool.acquire());
+    assert!(poll_once(first.as_mut()).is_pending());
+    assert!(poll_once(second.as_mut()).is_pending());
+    drop(lease);
+    assert!(poll_once(second.as_mut()).is_pending());
+    assert!(pool.try_acquire().is_none());
+    let Poll::Ready(Ok(lease)) = poll_once(first.as_mut()) else { panic!("the first was not served") };
+    drop(lease);
+    assert!(poll_once(second.as_mut()).is_ready());
+}
+
+#[test]
+fn timed_out_waiter_does_not_consume_a_handoff() {
+    let (builder, _) = fake();
+    let time = ManualClock::new();
+    let pool = builder.max_connections(1).clock(time.clock()).acquire_timeout(SECOND).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    let mut early = pin!(pool.acquire());
+    let mut late = pin!(pool.acquire_timeout(10 * SECOND));
+    assert!(poll_once(early.as_mut()).is_pending());
+    assert!(poll_once(late.as_mut()).is_pending());
+    time.advance(SECOND);
+    drop(lease);
+    assert!(matches!(poll_once(late.as_mut()), Poll::Ready(Ok(_))));
+    let Poll::Ready(Err(AcquireError::TimedOut { waited, leased, .. })) = poll_once(early.as_mut()) else {
+        panic!("the early one did not time out")
+    };
+    assert_eq!((waited, leased), (SECOND, 0));
+}
+
+#[test]
+fn a_cancelled_waiter_is_skipped_and_what_it_was_given_goes_on() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    let mut first = Box::pin(pool.acquire());
+    let mut second = Box::pin(pool.acquire());
+    let mut third = pin!(pool.acquire());
+    assert!(poll_once(first.as_mut()).is_pending());
+    assert!(poll_once(second.as_mut()).is_pending());
+    assert!(poll_once(third.as_mut()).is_pending());
+    drop(first);
+    drop(lease);
+    // The second has been served but does not know yet.
+    drop(second);
+    assert!(matches!(poll_once(third.as_mut()), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn threads_and_tasks_wait_in_one_queue() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| pool.acquire_blocking().unwrap().number);
+        until(|| pool.stats().waiting == 1);
+        let mut task = pin!(pool.acquire());
+        assert!(poll_once(task.as_mut()).is_pending());
+        drop(lease);
+        assert_eq!(thread.join().unwrap(), 0);
+        assert!(matches!(poll_once(task.as_mut()), Poll::Ready(Ok(_))));
+    });
+}
+
+#[test]
+fn a_blocked_thread_times_out() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let _lease = now(pool.acquire()).unwrap();
+    let error = pool.acquire_blocking_timeout(Duration::from_millis(1)).unwrap_err();
+    assert!(matches!(error, AcquireError::TimedOut { leased: 1, waiting: 0, .. }));
+}
+
+#[test]
+fn a_waiting_task_times_out_by_the_system_clock_without_a_runtime() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let _lease = now(pool.acquire()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(pool.acquire_timeout(Duration::from_millis(1))).unwrap_err();
+    assert!(matches!(error, AcquireError::TimedOut { .. }));
+}
+
+#[test]
+fn too_many_waiters_are_refused_at_once() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).max_waiters(Some(1)).build().unwrap();
+    let _lease = now(pool.acquire()).unwrap();
+    let mut first = pin!(pool.acquire());
+    assert!(poll_once(first.as_mut()).is_pending());
+    assert!(matches!(now(pool.acquire()), Err(AcquireError::TooManyWaiters { limit: 1 })));
+    assert_eq!(pool.stats().refused, 1);
+}
+
+#[test]
+fn a_thousand_connections_work() {
+    let (builder, world) = fake();
+    let pool = builder.max_connections(1000).build().unwrap();
+    let leases: Vec<_> = (0..1000).map(|_| pool.acquire_blocking().unwrap()).collect();
+    assert!(pool.try_acquire().is_none());
+    drop(leases);
+    let leases: Vec<_> = (0..1000).map(|_| pool.try_acquire().unwrap()).collect();
+    assert_eq!(world.opened.load(SeqCst), 1000);
+    assert_eq!(pool.stats().leased, 1000);
+    drop(leases);
+    assert_eq!(pool.stats().idle, 1000);
+}
