@@ -185,3 +185,21 @@ fn setting(key: Key, raw: &Raw, entry: &Entry) -> Setting {
     let value = key.kind().read(raw).expect("BUG: a layer holds a value that its key does not take");
     Setting { value, origin: entry.origin.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_looked_for_only_while_problems_are_told() {
+        let (mut reading, mut looked) = (Reading::default(), 0);
+        for _ in 0..3 * ConfigError::MOST {
+            let suggest = |_: &str| {
+                looked += 1;
+                None
+            };
+            reading.reject("colour", suggest, &Raw::from(1), Origin::Default);
+        }
+        assert_eq!((looked, reading.problems.len()), (ConfigError::MOST, 3 * ConfigError::MOST));
+    }
+}

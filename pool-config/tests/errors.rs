@@ -134,6 +134,13 @@ fn a_variable_is_named_with_its_value() {
 }
 
 #[test]
+fn problems_of_variables_come_in_the_order_of_their_names() {
+    let variables = [("POOL_MAX_CONNECTIONS", "0"), ("POOL_BUSY_TIMEOUT", "0"), ("POOL_MAX_CACHE_SIZE", "0")];
+    let keys: Vec<_> = error(PoolConfig::builder().env_from(variables)).problems().iter().map(Problem::key).collect();
+    assert_eq!(keys, [Some(Key::BusyTimeout), Some(Key::MaxCacheSize), Some(Key::MaxConnections)]);
+}
+
+#[test]
 fn a_setter_is_named_with_the_line_that_called_it() {
     let line = line!() + 1;
     let error = error(PoolConfig::builder().acquire_timeout(Duration::ZERO));
@@ -258,6 +265,8 @@ fn a_minimum_above_the_maximum_names_both_origins() {
 fn a_conflict_with_a_value_that_is_wrong_anyway_is_not_told() {
     let text = toml("min_connections = 20\nmax_connections = \"many\"");
     assert_eq!(text, format!("max_connections = \"many\" is text, from pool.toml line 2; {CONNECTIONS}"));
+    let builder = PoolConfig::builder().toml_str("a.toml", "min_connections = 20").min_connections(usize::MAX);
+    assert_eq!(error(builder).problems().len(), 1);
 }
 
 #[test]
@@ -392,6 +401,8 @@ fn presets_and_defaults_warn_of_nothing() {
     for preset in Preset::ALL {
         assert_eq!(PoolConfig::preset(*preset).warnings(), []);
     }
+    let equal = PoolConfig::builder().idle_timeout(Duration::from_secs(10)).build().unwrap();
+    assert_eq!(equal.warnings(), []);
     let batch = PoolConfig::builder().preset(Preset::HighThroughput).enable_query_cache(false).build().unwrap();
     assert_eq!(batch.warnings(), []);
     assert_eq!(*batch.origin(Key::MaxCacheSize), Origin::Preset(Preset::HighThroughput));

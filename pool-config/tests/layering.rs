@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pool_config::figment::providers::Serialized;
+use pool_config::figment::value::{Dict, Map};
+use pool_config::figment::{self, Metadata, Profile, Provider};
 use pool_config::{Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Setting, Spelling, Synchronous, Value};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -363,4 +365,37 @@ fn a_provider_is_a_source_with_inheritance_and_origin() {
     let config = builder.build_for("users").unwrap();
     assert_eq!(config.max_connections(), 30);
     assert!(matches!(config.origin(Key::MaxConnections), Origin::Code { location } if location.file() == file!()));
+}
+
+/// A provider as YAML or another format would be one: it knows its file, and not the lines.
+#[derive(Debug)]
+struct Yaml;
+
+impl Provider for Yaml {
+    fn metadata(&self) -> Metadata {
+        Metadata::from("YAML file", std::path::Path::new("pool.yaml"))
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let dict = |count: u64| Dict::from([("maxConnections".to_owned(), count.into())]);
+        let profiles =
+            [(Profile::Default, dict(20)), (Profile::Global, dict(30)), (Profile::const_new("release"), dict(40))];
+        Ok(profiles.into())
+    }
+}
+
+#[test]
+fn a_provider_speaks_through_its_default_and_global_profiles_and_names_its_file() {
+    let config = PoolConfig::builder().provider(Yaml).build().unwrap();
+    assert_eq!(config.max_connections(), 30);
+    assert_eq!(config.origin(Key::MaxConnections).to_string(), "pool.yaml as maxConnections");
+}
+
+#[test]
+fn a_provider_with_a_table_in_the_wrong_place_is_told() {
+    let text = |provider| PoolConfig::builder().provider(provider).build().unwrap_err().to_string();
+    let all = text(Serialized::default("databases", 5));
+    assert!(all.starts_with("databases is a number, from code at ") && all.ends_with("one table for each database"));
+    let one = text(Serialized::default("databases.users", 5));
+    assert!(one.starts_with("databases.users is a number, from ") && one.ends_with("allowed: a table of settings"));
 }
