@@ -1,1 +1,14 @@
-//! Integration tests across the crates; one file a subject.
+//! Integration tests across the crates, on real files; one file a subject.
+//!
+//! `promises` has a test for each failure of the implementation this project began with, `settings` one for each setting.
+#![allow(clippy::unwrap_used, reason = "in a test, what can't be unwrapped has failed")]
+
+mod cache;
+mod closing;
+mod lane;
+mod opening;
+mod promises;
+mod schema;
+mod settings;
+mod support;
+mod transactions;

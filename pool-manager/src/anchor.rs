@@ -1,0 +1,192 @@
+//! The one connection of a database that is not in its pool: it anchors what must outlive any pooled one.
+//!
+//! Owns the first opening of a database (is it one? which journal mode?), the mapping of its wal-index, a database in memory
+//! (which lives as long as a connection to it) and the last checkpoint. It runs no query of users and keeps no page cache.
+//! It answers one question for the query cache: has anything been committed since? It must not know who asks.
+//!
+//! Invariant: two equal stamps mean that no commit of any connection of any process became visible between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rusqlite::ffi;
+
+use crate::error::{Error, Result, primary_code};
+use crate::location::{Access, FileIdentity, Location};
+use crate::wal_index::{Header, WalIndex};
+
+/// The state of a database's content at one moment, for comparing only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Which anchor took it: stamps of a file that was replaced never equal those of its successor.
+    generation: u64,
+    version: Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// The header of the wal-index.
+    Wal(Header),
+    /// `PRAGMA data_version` of the anchor, which never commits itself: <https://www.sqlite.org/pragma.html#pragma_data_version>
+    Counter(i64),
+}
+
+/// The anchor of one database file or database in memory.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    generation: u64,
+    identity: Option<FileIdentity>,
+    journal: String,
+    // Before the connection, which has to close last.
+    wal_index: Option<WalIndex>,
+    connection: Mutex<rusqlite::Connection>,
+}
+
+impl Anchor {
+    /// Opens the database, makes the file when that is allowed and it is missing, and puts it into WAL mode.
+    ///
+    /// `wait` bounds the waiting for another process that has it locked.
+    pub(crate) fn open(location: &Location, access: Access, generation: u64, wait: Duration) -> Result<Self> {
+        let connection = location.open(access)?;
+        let named = |error: rusqlite::Error| match primary_code(&error) {
+            Some(ffi::SQLITE_BUSY) => Error::Busy { busy_timeout: wait, source: error },
+            _ => location.open_error(error),
+        };
+        connection.busy_timeout(wait).map_err(named)?;
+        connection.execute_batch("PRAGMA cache_size = 1; PRAGMA temp_store = MEMORY;").map_err(named)?;
+        // The first read: fails here, and not at a user's first query, when the file is no database.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(named)?;
+        let wanted = if access == Access::Read { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" };
+        let journal: String = connection.query_row(wanted, [], |row| row.get(0)).map_err(named)?;
+        let wal_index = if journal == "wal" {
+            // Opens the wal-index.
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(named)?;
+            WalIndex::of(&connection)
+        } else {
+            if access != Access::Read && matches!(location, Location::File(_)) {
+                tracing::warn!(target: "pool_manager", database = %location, journal, "the database could not be put into WAL mode");
+            }
+            None
+        };
+        // From here on it only answers `stamp`, which must not wait.
+        connection.busy_timeout(Duration::ZERO).map_err(named)?;
+        let identity = location.identity()?;
+        Ok(Self { generation, identity, journal, wal_index, connection: Mutex::new(connection) })
+    }
+
+    /// Which file this is the anchor of; `None` in memory.
+    pub(crate) fn identity(&self) -> Option<FileIdentity> {
+        self.identity
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The journal mode in force, in SQLite's words.
+    pub(crate) fn journal(&self) -> &str {
+        &self.journal
+    }
+
+    /// Takes a stamp; `None` when it can't be told now (outside WAL mode, while somebody commits).
+    #[inline]
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let version = match &self.wal_index {
+            Some(wal_index) => Version::Wal(wal_index.read()),
+            None => Version::Counter(self.data_version()?),
+        };
+        Some(Stamp { generation: self.generation, version })
+    }
+
+    fn data_version(&self) -> Option<i64> {
+        self.connection.lock().query_row("PRAGMA data_version", [], |row| row.get(0)).ok()
+    }
+
+    /// Lets SQLite refresh its statistics where that pays, and moves the log into the database file.
+    ///
+    /// Returns whether the log could be emptied; another process that reads can prevent it, which loses nothing.
+    pub(crate) fn checkpoint(&self, wait: Duration) -> Result<bool> {
+        if self.journal != "wal" {
+            return Ok(true);
+        }
+        let connection = self.connection.lock();
+        connection.busy_timeout(wait)?;
+        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        connection.busy_timeout(Duration::ZERO)?;
+        Ok(busy == 0)
+    }
+
+    /// Runs `PRAGMA optimize`, as SQLite recommends before closing: <https://www.sqlite.org/pragma.html#pragma_optimize>
+    pub(crate) fn optimize(&self) -> Result<()> {
+        Ok(self.connection.lock().execute_batch("PRAGMA analysis_limit = 400; PRAGMA optimize;")?)
+    }
+
+    /// Waits until no connection holds the write lock: gets it for a moment.
+    fn wait_for_writer(&self, wait: Duration) -> Result<()> {
+        let connection = self.connection.lock();
+        connection.busy_timeout(wait)?;
+        let waited = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        connection.busy_timeout(Duration::ZERO)?;
+        Ok(waited?)
+    }
+}
+
+/// Where the anchor of a database lies: another one when the file was replaced, none when the database was closed.
+#[derive(Debug)]
+pub(crate) struct Anchorage(RwLock<Option<Arc<Anchor>>>);
+
+impl Anchorage {
+    pub(crate) fn new(anchor: Anchor) -> Self {
+        Self(RwLock::new(Some(Arc::new(anchor))))
+    }
+
+    /// The anchor in force; `None` after closing.
+    pub(crate) fn current(&self) -> Option<Arc<Anchor>> {
+        self.0.read().clone()
+    }
+
+    /// Takes a stamp; `None` when it can't be told now.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.0.read().as_ref()?.stamp()
+    }
+
+    /// Tells whether connections made under `generation` are on the file that is known to be there.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.0.read().as_ref().is_some_and(|anchor| anchor.generation == generation)
+    }
+
+    /// Returns the anchor of the file with this identity, making it with `open` if it is another file than before.
+    pub(crate) fn of(
+        &self,
+        identity: Option<FileIdentity>,
+        open: impl FnOnce(u64) -> Result<Anchor>,
+    ) -> Result<Option<Arc<Anchor>>> {
+        if let Some(known) = self.current().filter(|anchor| anchor.identity == identity) {
+            return Ok(Some(known));
+        }
+        let mut place = self.0.write();
+        let generation = match &*place {
+            None => return Ok(None),
+            Some(known) if known.identity == identity => return Ok(Some(Arc::clone(known))),
+            Some(known) => known.generation + 1,
+        };
+        let anchor = Arc::new(open(generation)?);
+        *place = Some(Arc::clone(&anchor));
+        Ok(Some(anchor))
+    }
+
+    /// Waits until no connection holds the write lock.
+    pub(crate) fn wait_for_writer(&self, wait: Duration) {
+        if let Some(Err(error)) = self.current().map(|anchor| anchor.wait_for_writer(wait)) {
+            // What comes next meets the lock itself and reports it.
+            tracing::debug!(target: "pool_manager", %error, "waiting for a writer that is about to finish failed");
+        }
+    }
+
+    /// Closes the anchor; returns it for what is left to do.
+    pub(crate) fn take(&self) -> Option<Arc<Anchor>> {
+        self.0.write().take()
+    }
+}

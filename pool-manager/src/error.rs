@@ -1,0 +1,242 @@
+//! The one error type of this crate: what went wrong, on which database, and what was waited for.
+//!
+//! Wraps the errors of the layers below without flattening them: the cause is always in `source()`. Also owns the
+//! translation of SQLite's result codes into what they mean here (`Busy` is always another process, because callers of
+//! this process queue in the write lane). It must not know how any of the failing operations work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::ffi;
+
+use crate::schema::SchemaError;
+
+/// The result of every call of this crate, and what closures given to it return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// Closures return this type, so `?` works in them on this crate's and on rusqlite's errors. Errors of your own go through
+/// [`Error::application`]:
+///
+/// ```
+/// # use pool_manager::{Error, Result};
+/// fn closure_body() -> Result<i64> {
+///     let parsed: i64 = "12".parse().map_err(Error::application)?;
+///     Ok(parsed)
+/// }
+/// # assert_eq!(closure_body().unwrap(), 12);
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path can't name a database.
+    #[error("invalid database path {path:?}: {reason}")]
+    InvalidPath {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What is wrong with it and what is allowed.
+        reason: String,
+    },
+    /// The database file could not be opened.
+    #[error("cannot open database {path:?}: {reason}")]
+    Open {
+        /// The canonical path.
+        path: PathBuf,
+        /// What was found in plain words.
+        reason: String,
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// The file under an open pool is gone, was replaced by another one or is no database any more.
+    #[error("database file {path:?} {change}")]
+    FileChanged {
+        /// The canonical path.
+        path: PathBuf,
+        /// What happened to it.
+        change: &'static str,
+    },
+    /// No connection became free in time: every one was leased for as long as the caller was willing to wait.
+    #[error(
+        "connection acquire timeout: waited {waited:?} for one of {max_connections} connections ({leased} leased, {waiting} waiting{}); \
+         raise max_connections or acquire_timeout, or hold connections for less time",
+        longest_holder.as_ref().map(|holder| format!(", longest holder {holder}")).unwrap_or_default()
+    )]
+    AcquireTimeout {
+        /// How long the caller waited.
+        waited: Duration,
+        /// The configured maximum.
+        max_connections: usize,
+        /// Connections leased when the time was up.
+        leased: usize,
+        /// Callers waiting when the time was up.
+        waiting: usize,
+        /// Who holds a connection longest, where holders are tracked.
+        longest_holder: Option<String>,
+    },
+    /// More callers wait for a connection than is allowed.
+    #[error("too many callers wait for a connection: at most {limit} may")]
+    TooManyWaiters {
+        /// The bound.
+        limit: usize,
+    },
+    /// Another writer of this process held the write lane for as long as the caller was willing to wait.
+    #[error("write lane timeout: waited {waited:?} (acquire_timeout) for the writers of this process that came first")]
+    WriteLaneTimeout {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// Another process kept the database locked for the whole of `busy_timeout`.
+    #[error("database is locked by another process: waited busy_timeout = {busy_timeout:?}")]
+    Busy {
+        /// The configured bound on waiting for other processes.
+        busy_timeout: Duration,
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// A transaction or an open query that had read an older version of the database wanted to write.
+    ///
+    /// SQLite can't let it: what it read may be out of date (`SQLITE_BUSY_SNAPSHOT`). Finish or collect the query before
+    /// writing, or do both in [`DatabaseManager::write`](crate::DatabaseManager::write), which never has this error.
+    #[error("cannot write after reading an older version: another commit came between")]
+    StaleSnapshot {
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// A statement that writes ran where only reading is allowed.
+    #[error("cannot write here: {place}")]
+    ReadOnly {
+        /// Which rule forbids it and what to call instead.
+        place: &'static str,
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// The pool of this database was closed.
+    #[error("the pool of {database} is closed")]
+    Closed {
+        /// Path or name of the database.
+        database: String,
+    },
+    /// The call was cut short because its caller went away or the pool was closing.
+    #[error("interrupted: {cause}")]
+    Interrupted {
+        /// Who asked for it.
+        cause: &'static str,
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// Settings were refused.
+    #[error(transparent)]
+    Config(#[from] pool_config::ConfigError),
+    /// Settings were refused by the pool itself.
+    #[error("invalid pool options")]
+    PoolOptions(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A database is open already with other settings than the ones asked for.
+    #[error(
+        "{path:?} is open already with other settings: {differences}; close that pool first or leave these keys out"
+    )]
+    PoolExists {
+        /// The canonical path.
+        path: PathBuf,
+        /// Key by key, what is in force and what was asked for.
+        differences: String,
+    },
+    /// A table description was refused.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// SQLite refused a statement.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The load of a cached query that several callers waited for failed; all of them get the same error.
+    #[error("the query behind a cached result failed")]
+    Shared(#[source] Arc<Error>),
+    /// Signal handlers could not be installed or threads not started.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// An error of the caller's own, passed through a closure.
+    #[error(transparent)]
+    Application(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error of the caller's own, so that a closure can return it.
+    pub fn application(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Application(error.into())
+    }
+
+    /// Tells whether the same call may succeed when it is made again later.
+    ///
+    /// True for time-outs, for a database locked by another process, and for a stale snapshot.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::AcquireTimeout { .. }
+            | Self::TooManyWaiters { .. }
+            | Self::WriteLaneTimeout { .. }
+            | Self::Busy { .. }
+            | Self::StaleSnapshot { .. } => true,
+            Self::Shared(shared) => shared.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// The SQLite error behind this one, where there is one.
+    #[must_use]
+    pub fn sqlite(&self) -> Option<&rusqlite::Error> {
+        match self {
+            Self::Sqlite(source)
+            | Self::Open { source, .. }
+            | Self::Busy { source, .. }
+            | Self::StaleSnapshot { source }
+            | Self::ReadOnly { source, .. }
+            | Self::Interrupted { source, .. } => Some(source),
+            Self::Shared(shared) => shared.sqlite(),
+            _ => None,
+        }
+    }
+
+    /// Names what SQLite's lock codes mean on a pooled connection.
+    pub(crate) fn named(self, busy_timeout: Duration) -> Self {
+        let Self::Sqlite(source) = self else { return self };
+        match extended_code(&source) {
+            Some(ffi::SQLITE_BUSY_SNAPSHOT) => Self::StaleSnapshot { source },
+            Some(code) if code & 0xff == ffi::SQLITE_BUSY => Self::Busy { busy_timeout, source },
+            Some(code) if code & 0xff == ffi::SQLITE_READONLY => {
+                Self::ReadOnly { place: "the database was opened read-only or its file may not be written", source }
+            }
+            _ => Self::Sqlite(source),
+        }
+    }
+}
+
+/// The extended result code of SQLite behind a rusqlite error.
+pub(crate) fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|failure| failure.extended_code)
+}
+
+/// The primary result code of SQLite behind a rusqlite error.
+pub(crate) fn primary_code(error: &rusqlite::Error) -> Option<i32> {
+    extended_code(error).map(|code| code & 0xff)
+}
+
+/// Says in plain words why a database could not be opened.
+pub(crate) fn open_reason(error: &rusqlite::Error) -> String {
+    let reason = match primary_code(error) {
+        Some(ffi::SQLITE_NOTADB) => "the file is not a SQLite database (or is encrypted)",
+        Some(ffi::SQLITE_CORRUPT) => "the file is damaged",
+        Some(ffi::SQLITE_BUSY) => "another process keeps it locked",
+        Some(ffi::SQLITE_CANTOPEN) => "the file is missing or may not be opened",
+        Some(ffi::SQLITE_READONLY) => "the file may not be written",
+        Some(ffi::SQLITE_PERM | ffi::SQLITE_AUTH) => "permission denied",
+        Some(ffi::SQLITE_FULL) => "the disk is full",
+        Some(ffi::SQLITE_IOERR) => "reading or writing the file failed",
+        _ => return error.to_string(),
+    };
+    reason.to_owned()
+}

@@ -1,0 +1,295 @@
+//! `DatabaseManager`: the whole feature behind one type.
+//!
+//! Owns names and documentation of the calls; each is a line that hands work to the engine. It must not hold logic of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_config::{PoolConfig, PoolConfigBuilder};
+
+use crate::blocking::Blocking;
+use crate::builder::DatabaseManagerBuilder;
+use crate::connection::Connection;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::factory::PoolFactory;
+use crate::pooled::PooledConnection;
+use crate::registry;
+use crate::schema::{self, Schema};
+use crate::session::Use;
+use crate::stats::{GlobalPoolStats, PoolStats};
+use crate::transaction::{Operation, Transaction, TransactionKind};
+
+/// One SQLite database with pooled connections, a fair write lane, reused statements and a query cache that is never stale.
+///
+/// Cheap to clone: clones, and managers opened on the same file, share one pool. The calls here are async and run closures on
+/// blocking threads of the tokio runtime; [`blocking`](Self::blocking) has the same calls for threads.
+///
+/// ```
+/// use pool_manager::{Column, DatabaseManager, Schema};
+///
+/// # #[tokio::main]
+/// # async fn main() -> pool_manager::Result<()> {
+/// let db = DatabaseManager::open(":memory:")?;
+/// db.create(
+///     Schema::new("users")
+///         .column(Column::number("id").primary().auto_increment())
+///         .column(Column::string("name").not_null()),
+/// ).await?;
+/// let id = db.execute_with_pool(|conn| {
+///     conn.execute("INSERT INTO users (name) VALUES (?1)", ["Ada"])?;
+///     Ok(conn.last_insert_rowid())
+/// }).await?;
+/// let name = db.execute_cached("user 1", None, move |conn| {
+///     Ok(conn.query_row("SELECT name FROM users WHERE id = ?1", [id], |row| row.get::<_, String>(0))?)
+/// }).await?;
+/// assert_eq!(*name, "Ada");
+/// db.close_pool().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DatabaseManager {
+    engine: Arc<Engine>,
+}
+
+impl DatabaseManager {
+    /// Starts describing a manager: the same as [`builder`](Self::builder), with the description's name.
+    #[expect(clippy::new_ret_no_self, reason = "the description's `new DatabaseManager().withPooling(...)`")]
+    pub fn new() -> DatabaseManagerBuilder {
+        DatabaseManagerBuilder::new()
+    }
+
+    /// Starts describing a manager.
+    pub fn builder() -> DatabaseManagerBuilder {
+        DatabaseManagerBuilder::new()
+    }
+
+    /// Opens a pooled database with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`DatabaseManagerBuilder::build`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().path(path).build()
+    }
+
+    /// Makes a factory of managers that share defaults.
+    #[must_use]
+    pub fn create_pool_factory(defaults: impl Into<PoolConfigBuilder>) -> PoolFactory {
+        PoolFactory::new(defaults)
+    }
+
+    pub(crate) fn over(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Returns the same calls for threads that block.
+    #[must_use]
+    pub fn blocking(&self) -> Blocking<'_> {
+        Blocking::new(&self.engine)
+    }
+
+    /// Returns the settings in force; each knows where it came from.
+    #[must_use]
+    pub fn config(&self) -> &PoolConfig {
+        self.engine.config()
+    }
+
+    /// Returns the canonical path of the database, or `:memory:`.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.engine.location().path()
+    }
+
+    /// Makes a table. If it exists with the same columns, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Schema`](crate::Error::Schema) when the description is refused or another table of this name exists; otherwise as
+    /// [`execute_pooled_transaction`](Self::execute_pooled_transaction).
+    pub async fn create(&self, schema: Schema) -> Result<()> {
+        self.create_all(vec![schema]).await
+    }
+
+    /// Makes several tables, all or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub async fn create_all(&self, schemas: impl Into<Vec<Schema>>) -> Result<()> {
+        let schemas = schemas.into();
+        schema::check_all(&schemas)?;
+        self.engine.transact(TransactionKind::Immediate, move |tx| schema::create_all(tx, &schemas)).await
+    }
+
+    /// Runs a closure on a pooled connection. It may read and write: readers run in parallel, and from the first statement that
+    /// writes until its transaction ends the closure holds the write lane.
+    ///
+    /// Dropping the future interrupts the statement that runs for it. A panic of the closure goes on in the caller; what it left
+    /// open is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// What the closure returns; [`Error::AcquireTimeout`](crate::Error::AcquireTimeout) when no connection came in time,
+    /// [`Error::WriteLaneTimeout`](crate::Error::WriteLaneTimeout) when the lane did not, [`Error::Busy`](crate::Error::Busy) when
+    /// another process kept the file locked, [`Error::Closed`](crate::Error::Closed) after closing.
+    pub async fn execute_with_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.call(Use::Any, work).await
+    }
+
+    /// Runs a closure that only reads; a statement in it that writes fails with [`Error::ReadOnly`](crate::Error::ReadOnly).
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_with_pool`](Self::execute_with_pool).
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.call(Use::Read, work).await
+    }
+
+    /// Runs a closure in an immediate transaction: the same as [`execute_pooled_transaction`](Self::execute_pooled_transaction).
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction).
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.transact(TransactionKind::Immediate, work).await
+    }
+
+    /// Runs a closure in a transaction that begins immediate: commits when it returns `Ok`, rolls back on an error or a panic.
+    ///
+    /// Transactions of this process run one after another, first come first served. When this returns `Ok`, the commit has happened.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_with_pool`](Self::execute_with_pool), and what the commit reports.
+    pub async fn execute_pooled_transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.transact(TransactionKind::Immediate, work).await
+    }
+
+    /// The same with a choice of how the transaction begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction).
+    pub async fn execute_pooled_transaction_with<T: Send + 'static>(
+        &self,
+        kind: TransactionKind,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.transact(kind, work).await
+    }
+
+    /// Runs a list of operations in one immediate transaction: results in order, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction); the first operation that fails ends the list.
+    pub async fn execute_pooled_operations<T: Send + 'static>(&self, operations: Vec<Operation<T>>) -> Result<Vec<T>> {
+        self.engine
+            .transact(TransactionKind::Immediate, move |tx| operations.into_iter().map(|run| run(tx)).collect())
+            .await
+    }
+
+    /// Returns the stored result of a query, or runs it, once for all who ask at the same time, and stores what it returns.
+    ///
+    /// A stored result is returned only while nothing was committed to the database since before its query began, by anybody, in
+    /// this process or another: a hit is never stale. `ttl` bounds its age as well; `None` means the setting `cache_ttl` (5 minutes).
+    /// The closure only reads. Results are told apart by `key`, by their type and by the closure, so two queries under one key can't
+    /// get each other's rows; what the closure *captures* is not looked at and belongs into the key. Errors are not stored.
+    ///
+    /// With `enable_query_cache` off this is [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_with_pool`](Self::execute_with_pool); callers that waited for one query get its error as
+    /// [`Error::Shared`](crate::Error::Shared).
+    pub async fn execute_cached<T, F>(&self, key: impl AsRef<str>, ttl: Option<Duration>, query: F) -> Result<Arc<T>>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.engine.cached(key.as_ref(), ttl, query).await
+    }
+
+    /// Takes a connection to hold by hand; it goes back when dropped.
+    ///
+    /// Its calls run where they are made: in async code keep them short.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_with_pool`](Self::execute_with_pool).
+    pub async fn acquire(&self) -> Result<PooledConnection> {
+        Ok(PooledConnection::new(self.engine.lease().await?))
+    }
+
+    /// Returns the pool's figures, or `None` on a direct connection.
+    #[must_use]
+    pub fn pool_stats(&self) -> Option<PoolStats> {
+        self.engine.plan().pooled.then(|| self.engine.stats())
+    }
+
+    /// Returns the figures of all pools of this process.
+    #[must_use]
+    pub fn global_pool_stats() -> GlobalPoolStats {
+        registry::stats()
+    }
+
+    /// Closes the pool, for all managers of this database: no new work, waiters get an error at once, running work may finish within
+    /// `close_timeout` and is interrupted after that, and the log is written back into the database file.
+    ///
+    /// # Errors
+    ///
+    /// What the last checkpoint reports; nothing that was committed is lost by it.
+    pub async fn close_pool(&self) -> Result<()> {
+        self.engine.close(self.config().close_timeout()).await
+    }
+
+    /// The same with another deadline; zero interrupts at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`close_pool`](Self::close_pool).
+    pub async fn close_pool_within(&self, deadline: Duration) -> Result<()> {
+        self.engine.close(deadline).await
+    }
+
+    /// Closes every pool of this process, all at the same time, each within its `close_timeout`. Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a checkpoint; the others were closed all the same.
+    pub async fn close_all_pools() -> Result<usize> {
+        registry::close_all(None).await
+    }
+
+    /// The same with one deadline for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`close_all_pools`](Self::close_all_pools).
+    pub async fn close_all_pools_within(deadline: Duration) -> Result<usize> {
+        registry::close_all(Some(deadline)).await
+    }
+
+    /// Runs one pass of maintenance now: what the background does every `reap_interval`.
+    ///
+    /// Closes connections that are idle for too long or too old, refills to the minimum, checks the health of idle ones, frees
+    /// expired results.
+    pub fn maintain(&self) {
+        self.engine.maintain();
+    }
+}

@@ -1,0 +1,74 @@
+//! Where a closure runs, and what happens to it when its caller goes away.
+//!
+//! Owns the hop to a blocking thread and the link that lets a dropped future interrupt the statement that runs for it, and only
+//! that one. It must not know what the closure does.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::session::{Session, Ticket};
+
+/// The link between a future and the use of a connection that runs for it on another thread.
+#[derive(Debug, Default)]
+pub(crate) struct Link(Mutex<Progress>);
+
+#[derive(Debug, Default)]
+enum Progress {
+    #[default]
+    Waiting,
+    Running(Arc<Session>, Ticket),
+    /// The caller went away.
+    Cancelled,
+}
+
+impl Link {
+    /// Notes that the use has begun. False: the caller has gone away already, and nothing must run.
+    pub(crate) fn running(&self, session: &Arc<Session>, ticket: Ticket) -> bool {
+        let mut progress = self.0.lock();
+        if matches!(*progress, Progress::Cancelled) {
+            return false;
+        }
+        *progress = Progress::Running(Arc::clone(session), ticket);
+        true
+    }
+
+    /// A session checks the ticket, so a use that has ended meanwhile is left alone, and so is the next one.
+    fn cancel(&self) {
+        if let Progress::Running(session, ticket) = std::mem::replace(&mut *self.0.lock(), Progress::Cancelled) {
+            session.cancel(ticket);
+        }
+    }
+}
+
+/// Interrupts what is linked when it is dropped before it was disarmed.
+struct CancelOnDrop(Option<Arc<Link>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.cancel();
+        }
+    }
+}
+
+/// Runs `work` on a blocking thread of the current runtime, or right here where there is none.
+///
+/// A panic of `work` goes on in the caller. Dropping the future interrupts what runs.
+pub(crate) async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce(&Link) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let link = Arc::new(Link::default());
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return work(&link);
+    };
+    let mut on_drop = CancelOnDrop(Some(Arc::clone(&link)));
+    let outcome = runtime.spawn_blocking(move || work(&link)).await;
+    on_drop.0 = None;
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(stopped) => Err(Error::application(stopped)),
+    }
+}

@@ -1,0 +1,154 @@
+//! The query cache under fire: whoever writes, however it ends, no read is older than what was acknowledged before it began.
+
+use std::io::{BufRead, BufReader, Write};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use pool_manager::{DatabaseManager, Error, PoolConfig};
+
+use crate::support::{TestDb, another_process, role};
+
+fn cached_value(db: &DatabaseManager) -> i64 {
+    let query =
+        |conn: &pool_manager::Connection| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?);
+    *db.blocking().execute_cached("value", None, query).unwrap()
+}
+
+#[test]
+fn cached_reads_are_never_older_than_an_acknowledged_write() {
+    for path in ["file", ":memory:"] {
+        let test = TestDb::with_defaults();
+        test.fill(1);
+        let memory = DatabaseManager::open(":memory:").unwrap();
+        memory
+            .blocking()
+            .write(|tx| Ok(tx.execute_batch("CREATE TABLE t (value); INSERT INTO t VALUES (0)")?))
+            .unwrap();
+        let db = if path == "file" { &test.db } else { &memory };
+        let acknowledged = AtomicI64::new(0);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut newest = 0;
+                    while !done.load(Ordering::SeqCst) {
+                        let before = acknowledged.load(Ordering::SeqCst);
+                        let seen = cached_value(db);
+                        assert!(seen >= before, "{path}: read {seen} after {before} was acknowledged");
+                        assert!(seen >= newest, "{path}: went back from {newest} to {seen}");
+                        newest = seen;
+                    }
+                });
+            }
+            for value in 1..=300 {
+                if value % 7 == 0 {
+                    let rolled_back: Result<(), Error> = db.blocking().write(|tx| {
+                        tx.execute("UPDATE t SET value = -1", [])?;
+                        Err(Error::application("rolled back"))
+                    });
+                    rolled_back.expect_err("rolled back");
+                }
+                match value % 3 {
+                    0 => db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = ?1", [value])?)).unwrap(),
+                    1 => db
+                        .blocking()
+                        .execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = ?1", [value])?))
+                        .unwrap(),
+                    _ => db
+                        .blocking()
+                        .acquire()
+                        .unwrap()
+                        .execute("REPLACE INTO t (rowid, value) VALUES (1, ?1)", [value])
+                        .unwrap(),
+                };
+                acknowledged.store(value, Ordering::SeqCst);
+                if value % 50 == 0 {
+                    // Time for hits, too.
+                    (0..200).for_each(|_| assert_eq!(cached_value(db), value, "{path}"));
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        assert!(db.pool_stats().unwrap().cache_hits >= 1000, "{path}: {:?}", db.pool_stats());
+    }
+}
+
+/// A second process commits between any two reads of the first.
+#[test]
+fn cached_reads_see_the_commits_of_another_process_at_once() {
+    if let Some((_, path)) = role() {
+        // The other process: one commit for each line it is told.
+        let conn = pool_manager::rusqlite::Connection::open(path).unwrap();
+        conn.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        for line in std::io::stdin().lines() {
+            conn.execute("UPDATE t SET value = ?1", [line.unwrap()]).unwrap();
+            println!("committed");
+        }
+        return;
+    }
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let mut other =
+        another_process("cache::cached_reads_see_the_commits_of_another_process_at_once", "writer", &test.path());
+    let mut tell = other.stdin.take().unwrap();
+    let mut answers = BufReader::new(other.stdout.take().unwrap()).lines();
+    for value in 1..=100 {
+        cached_value(&test.db);
+        writeln!(tell, "{value}").unwrap();
+        assert!(answers.any(|line| line.unwrap().ends_with("committed")), "the other process ended");
+        assert_eq!(cached_value(&test.db), value);
+        assert_eq!(cached_value(&test.db), value);
+    }
+    drop(tell);
+    assert!(other.wait().unwrap().success());
+    assert!(test.db.pool_stats().unwrap().cache_hits >= 100);
+}
+
+#[test]
+fn outside_wal_mode_the_cache_is_as_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.sqlite");
+    let other = pool_manager::rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA journal_mode = DELETE; CREATE TABLE t (value); INSERT INTO t VALUES (0)").unwrap();
+    // Read-only: the journal mode stays what it is.
+    let db = DatabaseManager::builder().path(&path).read_only(true).build().unwrap();
+    for value in 1..=20 {
+        cached_value(&db);
+        other.execute("UPDATE t SET value = ?1", [value]).unwrap();
+        assert_eq!(cached_value(&db), value);
+        assert_eq!(cached_value(&db), value);
+    }
+    assert!(db.pool_stats().unwrap().cache_hits >= 20);
+    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["old.sqlite"], "nothing was left beside it");
+}
+
+#[test]
+fn a_cached_query_can_not_write() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let write = |conn: &pool_manager::Connection| Ok(conn.execute("DELETE FROM t", [])?);
+    let error = test.db.blocking().execute_cached("write", None, write).expect_err("it writes");
+    assert!(matches!(&error, Error::ReadOnly { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_waited_for_a_failing_query_get_its_error() {
+    let test = TestDb::new(PoolConfig::builder());
+    let asking: Vec<_> = (0..16)
+        .map(|_| {
+            let db = test.db.clone();
+            tokio::spawn(async move {
+                db.execute_cached("failing", None, |conn| {
+                    let slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT count(*) FROM n";
+                    conn.query_row(slow, [], |_| Ok(()))?;
+                    Ok(conn.query_row("SELECT a FROM missing", [], |row| row.get::<_, i64>(0))?)
+                })
+                .await
+            })
+        })
+        .collect();
+    for task in asking {
+        let error = task.await.unwrap().expect_err("no such table");
+        assert!(error.sqlite().unwrap().to_string().contains("no such table: missing"), "{error:?}");
+    }
+}

@@ -1,0 +1,334 @@
+//! The write lane: nobody in this process sees another's lock, whoever came first writes first, and nobody waits for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pool_manager::{DatabaseManager, Error, PoolConfig, TransactionKind};
+
+use crate::support::{ENDLESS, TestDb, count, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_sees_a_lock_of_another_whatever_they_mix() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(4).acquire_timeout(Duration::from_secs(60)));
+    test.fill(8);
+    let (tasks, rounds) = (24, 12);
+    let working: Vec<_> = (0..tasks)
+        .map(|task| {
+            let db = test.db.clone();
+            tokio::spawn(async move {
+                for round in 0..rounds {
+                    let id = (task + round) % 8 + 1;
+                    let add_one = "UPDATE t SET value = value + 1 WHERE id = ?1";
+                    match (task + round) % 6 {
+                        0 => db.execute_with_pool(move |conn| Ok(conn.execute(add_one, [id])?)).await.map(drop),
+                        1 => db.write(move |tx| Ok(tx.execute(add_one, [id])?)).await.map(drop),
+                        // Reads, then writes, in a transaction that began by reading.
+                        2 => db
+                            .execute_pooled_transaction_with(TransactionKind::Deferred, move |tx| {
+                                let value: i64 =
+                                    tx.query_row("SELECT value FROM t WHERE id = ?1", [id], |row| row.get(0))?;
+                                Ok(tx.execute("UPDATE t SET value = ?2 WHERE id = ?1", [id, value + 1])?)
+                            })
+                            .await
+                            .map(drop),
+                        // The same by plain SQL.
+                        3 => {
+                            db.execute_with_pool(move |conn| {
+                                conn.execute_batch("BEGIN")?;
+                                let value: i64 =
+                                    conn.query_row("SELECT value FROM t WHERE id = ?1", [id], |row| row.get(0))?;
+                                conn.execute("UPDATE t SET value = ?2 WHERE id = ?1", [id, value + 1])?;
+                                Ok(conn.execute_batch("COMMIT")?)
+                            })
+                            .await
+                        }
+                        4 => {
+                            let conn = db.acquire().await.unwrap();
+                            let sql = "UPDATE t SET value = value + 1 WHERE id = ?1 RETURNING value";
+                            tokio::task::block_in_place(|| {
+                                conn.query_row(sql, [id], |row| row.get::<_, i64>(0))
+                                    .map(drop)
+                                    .map_err(|error| conn.explain(error))
+                            })
+                        }
+                        _ => db
+                            .read(
+                                |conn| Ok(conn.query_row("SELECT sum(value) FROM t", [], |row| row.get::<_, i64>(0))?),
+                            )
+                            .await
+                            .map(drop),
+                    }
+                    .unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in working {
+        task.await.unwrap();
+    }
+    let reads = (0..tasks * rounds).filter(|at| (at / rounds + at % rounds) % 6 == 5).count() as i64;
+    let sum: i64 =
+        test.db.read(|conn| Ok(conn.query_row("SELECT sum(value) FROM t", [], |row| row.get(0))?)).await.unwrap();
+    assert_eq!(sum, tasks * rounds - reads, "every write arrived");
+}
+
+#[test]
+fn writers_are_served_in_the_order_they_came() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let (start, started) = std::sync::mpsc::channel();
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        scope.spawn({
+            let db = &test.db;
+            move || {
+                db.blocking()
+                    .write(|_| {
+                        start.send(()).unwrap();
+                        finished.recv().map_err(Error::application)
+                    })
+                    .unwrap();
+            }
+        });
+        started.recv().unwrap();
+        for at in 0..6 {
+            let (db, order) = (&test.db, &order);
+            scope.spawn(move || {
+                db.blocking()
+                    .write(|_| {
+                        order.lock().push(at);
+                        Ok(())
+                    })
+                    .unwrap();
+            });
+            eventually("it stands in the queue", || db.pool_stats().unwrap().waiting_writers == at + 1);
+        }
+        finish.send(()).unwrap();
+    });
+    assert_eq!(*order.lock(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_read_closure_can_not_write() {
+    let test = TestDb::with_defaults();
+    test.fill(3);
+    for sql in [
+        "INSERT INTO t VALUES (9, 9)",
+        "DELETE FROM t",
+        "CREATE TABLE x (a)",
+        "DROP TABLE t",
+        "BEGIN IMMEDIATE",
+        "PRAGMA user_version = 3",
+        "VACUUM",
+        "CREATE TEMP TABLE x (a)",
+        "UPDATE t SET value = 1 RETURNING id",
+        "REPLACE INTO t VALUES (1, 5)",
+    ] {
+        let error = test.db.blocking().read(|conn| Ok(conn.execute_batch(sql)?)).expect_err(sql);
+        assert!(matches!(error, Error::ReadOnly { .. }), "{sql}: {error:?}");
+    }
+    let (rows, sum): (i64, i64) = test
+        .db
+        .blocking()
+        .read(|conn| {
+            // A refused statement does not spoil the rest of the closure.
+            conn.execute("DELETE FROM t", []).unwrap_err();
+            Ok(conn.query_row("SELECT count(*), sum(value) FROM t", [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .unwrap();
+    assert_eq!((rows, sum), (3, 0));
+}
+
+#[test]
+fn waiting_writers_leave_the_connections_to_readers() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(2));
+    test.fill(1);
+    std::thread::scope(|scope| {
+        let (start, started) = std::sync::mpsc::channel();
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        let db = &test.db;
+        scope.spawn(move || {
+            db.blocking()
+                .write(|_| {
+                    start.send(()).unwrap();
+                    finished.recv().map_err(Error::application)
+                })
+                .unwrap();
+        });
+        started.recv().unwrap();
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(move || db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)))
+            })
+            .collect();
+        for _ in 0..20 {
+            assert_eq!(count(db, "t").unwrap(), 1);
+        }
+        finish.send(()).unwrap();
+        for writer in writers {
+            writer.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_held_lane_is_named_in_the_error_of_who_waited_in_vain() {
+    let test = TestDb::new(PoolConfig::builder().acquire_timeout(Duration::from_millis(50)));
+    test.fill(1);
+    let first = test.db.blocking().acquire().unwrap();
+    first.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = test.db.blocking().write(|_| Ok(())).expect_err("held by the first");
+    assert!(matches!(error, Error::WriteLaneTimeout { .. }), "{error:?}");
+    let update =
+        |db: &DatabaseManager| db.blocking().execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = 1", [])?));
+    let error = update(&test.db).expect_err("held by the first");
+    assert!(matches!(error, Error::WriteLaneTimeout { .. }), "{error:?}");
+    let second = test.db.blocking().acquire().unwrap();
+    let error = second.execute("UPDATE t SET value = 1", []).map_err(|error| second.explain(error)).expect_err("held");
+    assert!(matches!(error, Error::WriteLaneTimeout { .. }), "{error:?}");
+    // Reading goes on, also on the connection that was refused.
+    assert_eq!(second.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    first.execute_batch("COMMIT").unwrap();
+    second.execute("UPDATE t SET value = 1", []).expect("the lane is free again");
+    update(&test.db).unwrap();
+}
+
+#[test]
+fn a_lock_of_another_process_is_waited_for_and_then_named() {
+    let test = TestDb::new(PoolConfig::builder().busy_timeout(Duration::from_millis(60)));
+    test.fill(1);
+    let other = test.foreign();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let write = || test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?));
+    let error = write().expect_err("locked");
+    assert!(
+        matches!(error, Error::Busy { busy_timeout, .. } if busy_timeout == Duration::from_millis(60)),
+        "{error:?}"
+    );
+    assert_eq!(count(&test.db, "t").unwrap(), 1, "readers don't mind");
+    other.execute_batch("COMMIT").unwrap();
+    write().unwrap();
+}
+
+#[test]
+fn an_open_query_that_read_an_older_version_is_told_so_when_it_writes() {
+    let test = TestDb::with_defaults();
+    test.fill(3);
+    let outcome = test.db.blocking().execute_with_pool(|conn| {
+        let mut select = conn.prepare("SELECT id FROM t")?;
+        let mut rows = select.query([])?;
+        rows.next()?;
+        test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = 9", [])?))?;
+        Ok(conn.execute("UPDATE t SET value = 1", [])?)
+    });
+    assert!(matches!(outcome, Err(Error::StaleSnapshot { .. })), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_the_future_interrupts_its_query_and_no_other() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(1).min_connections(0));
+    test.fill(1);
+    let (start, started) = tokio::sync::oneshot::channel();
+    let endless = tokio::spawn({
+        let db = test.db.clone();
+        async move {
+            db.read(move |conn| {
+                start.send(()).unwrap();
+                Ok(conn.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?)
+            })
+            .await
+        }
+    });
+    started.await.unwrap();
+    endless.abort();
+    // The only connection comes back, and the next holder's query runs to its end.
+    for _ in 0..50 {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT count(*) FROM n";
+        let rows: i64 = test.db.read(move |conn| Ok(conn.query_row(sql, [], |row| row.get(0))?)).await.unwrap();
+        assert_eq!(rows, 1000);
+    }
+    assert_eq!(test.db.pool_stats().unwrap().total_created, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_write_is_undone_and_frees_the_lane() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let (start, started) = tokio::sync::oneshot::channel();
+    let writing = tokio::spawn({
+        let db = test.db.clone();
+        async move {
+            db.write(move |tx| {
+                tx.execute("UPDATE t SET value = 99", [])?;
+                start.send(()).unwrap();
+                Ok(tx.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?)
+            })
+            .await
+        }
+    });
+    started.await.unwrap();
+    writing.abort();
+    let value: i64 = test.db.write(|tx| Ok(tx.query_row("SELECT value FROM t", [], |row| row.get(0))?)).await.unwrap();
+    assert_eq!(value, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_reaches_its_caller_and_nobody_else() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(1));
+    test.fill(1);
+    let panicking = tokio::spawn({
+        let db = test.db.clone();
+        async move {
+            db.write(|tx| -> pool_manager::Result<()> {
+                tx.execute("UPDATE t SET value = 99", [])?;
+                panic!("the closure's own");
+            })
+            .await
+        }
+    });
+    let panic = panicking.await.expect_err("the panic goes on in the caller").into_panic();
+    assert_eq!(*panic.downcast_ref::<&str>().unwrap(), "the closure's own");
+    let blocking = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        test.db.blocking().execute_with_pool(|conn| -> pool_manager::Result<()> {
+            conn.execute_batch("BEGIN; UPDATE t SET value = 98")?;
+            panic!("another");
+        })
+    }));
+    blocking.expect_err("the panic goes on in the caller");
+    let value: i64 =
+        test.db.read(|conn| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get(0))?)).await.unwrap();
+    assert_eq!(value, 0);
+    test.db.write(|tx| Ok(tx.execute("UPDATE t SET value = 1", [])?)).await.unwrap();
+}
+
+#[test]
+fn a_database_in_memory_is_one_for_all_and_has_no_locks_to_see() {
+    let db = DatabaseManager::builder()
+        .path(":memory:")
+        .config(PoolConfig::builder().max_connections(6).acquire_timeout(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let other = DatabaseManager::open(":memory:").unwrap();
+    db.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (a)")?)).unwrap();
+    other
+        .blocking()
+        .read(|conn| Ok(conn.query_row("SELECT count(*) FROM t", [], |_| Ok(()))?))
+        .expect_err("another database");
+    let db = Arc::new(db);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    db.blocking().execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t VALUES (1)", [])?)).unwrap();
+                    count(&db, "t").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(count(&db, "t").unwrap(), 320);
+    let stats = db.pool_stats().unwrap();
+    assert!(stats.total_created > 1, "several connections: {stats:?}");
+    eventually("all connections are back", || db.pool_stats().unwrap().active_connections == 0);
+}

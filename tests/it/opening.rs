@@ -1,0 +1,163 @@
+//! Opening: one pool for one file, and clear words about files that can't be used.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pool_manager::{DatabaseManager, Error, PoolConfig};
+
+use crate::support::{TestDb, count};
+
+#[test]
+fn managers_of_one_file_share_one_pool_whatever_they_call_it() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(3));
+    test.fill(2);
+    let detour = test.folder.path().join("sub/..//./test.sqlite");
+    std::fs::create_dir(test.folder.path().join("sub")).unwrap();
+    let again = DatabaseManager::open(&detour).unwrap();
+    #[cfg(unix)]
+    {
+        let link = test.folder.path().join("link.sqlite");
+        std::os::unix::fs::symlink(test.path(), &link).unwrap();
+        let linked = DatabaseManager::open(&link).unwrap();
+        assert_eq!(linked.path(), test.db.path());
+    }
+    let _held = again.blocking().acquire().unwrap();
+    assert_eq!(test.db.pool_stats().unwrap().active_connections, 1);
+    assert_eq!(again.config().max_connections(), 3, "joined as it is");
+
+    let error =
+        DatabaseManager::new().with_pooling(&detour, PoolConfig::builder().max_connections(4)).expect_err("3, not 4");
+    assert!(
+        matches!(&error, Error::PoolExists { .. }) && error.to_string().contains("max_connections is 3, asked for 4"),
+        "{error}"
+    );
+    DatabaseManager::new()
+        .with_pooling(&detour, PoolConfig::builder().max_connections(3))
+        .expect("the same is no conflict");
+}
+
+#[test]
+fn threads_that_open_a_new_file_at_once_get_one_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new.sqlite");
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..16).map(|_| scope.spawn(|| DatabaseManager::open(&path).unwrap())).collect();
+        opening.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let _held = opened[0].blocking().acquire().unwrap();
+    assert!(opened.iter().all(|db| db.pool_stats().unwrap().active_connections == 1));
+}
+
+#[test]
+fn a_direct_connection_runs_the_same_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("direct.sqlite");
+    let direct = DatabaseManager::builder().path(&path).use_pool(false).build().unwrap();
+    assert!(direct.pool_stats().is_none());
+    direct.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")?)).unwrap();
+    let query =
+        |conn: &pool_manager::Connection| Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
+    assert_eq!(*direct.blocking().execute_cached("count", None, query).unwrap(), 1);
+    // Beside a pool on the same file: they share the write lane.
+    let pooled = DatabaseManager::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for db in [&direct, &pooled] {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    db.blocking().write(|tx| Ok(tx.execute("INSERT INTO t VALUES (1)", [])?)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(count(&direct, "t").unwrap(), 101);
+    assert_eq!(*direct.blocking().execute_cached("count", None, query).unwrap(), 101);
+    direct.blocking().close_pool().unwrap();
+    assert!(matches!(direct.blocking().read(|_| Ok(())), Err(Error::Closed { .. })));
+    assert_eq!(count(&pooled, "t").unwrap(), 101, "the pool goes on");
+}
+
+#[test]
+fn unusable_paths_and_files_are_named_with_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let text = file(
+        "text.sqlite",
+        &b"this is not a database, but it is long enough to look like a header of one...".repeat(20),
+    );
+    let mut damaged = vec![0; 8192];
+    damaged[..16].copy_from_slice(b"SQLite format 3\0");
+    damaged[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    let damaged = file("damaged.sqlite", &damaged);
+    let cases: [(&Path, &str); 7] = [
+        (Path::new(""), "is empty"),
+        (folder.path(), "is a directory"),
+        (Path::new("a\0b"), "NUL"),
+        (&folder.path().join("no/such/folder/a.sqlite"), "can't be used"),
+        (&text.join("a.sqlite"), "is not a folder"),
+        (&text, "not a SQLite database"),
+        (&damaged, ""),
+    ];
+    for (path, expected) in cases {
+        let error = DatabaseManager::open(path).expect_err("unusable");
+        assert!(matches!(error, Error::InvalidPath { .. } | Error::Open { .. }), "{path:?}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains(expected), "{path:?}: {text}");
+    }
+    let missing = folder.path().join("missing.sqlite");
+    let error = DatabaseManager::builder().path(&missing).read_only(true).build().expect_err("missing");
+    assert!(error.to_string().contains("missing"), "{error}");
+    assert!(!missing.exists(), "reading makes no file");
+}
+
+#[test]
+fn a_file_locked_by_another_process_is_waited_for_and_then_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("locked.sqlite");
+    let other = pool_manager::rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE; INSERT INTO t VALUES (1)").unwrap();
+    let open =
+        || DatabaseManager::new().with_pooling(&path, PoolConfig::builder().busy_timeout(Duration::from_millis(50)));
+    let error = open().expect_err("locked");
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    other.execute_batch("COMMIT").unwrap();
+    drop(other);
+    assert_eq!(count(&open().unwrap(), "t").unwrap(), 1);
+}
+
+#[test]
+fn a_read_only_manager_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.sqlite");
+    pool_manager::rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let db = DatabaseManager::builder().path(&path).read_only(true).build().unwrap();
+    assert_eq!(count(&db, "t").unwrap(), 1);
+    for outcome in [
+        db.blocking().write(|tx| Ok(tx.execute("DELETE FROM t", [])?)),
+        db.blocking().execute_with_pool(|conn| Ok(conn.execute("DELETE FROM t", [])?)),
+    ] {
+        assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{outcome:?}");
+    }
+    db.blocking().close_pool().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_dropped_manager_closes_its_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sqlite");
+    let db = DatabaseManager::open(&path).unwrap();
+    db.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (a)")?)).unwrap();
+    let canonical = path.canonicalize().unwrap();
+    drop(db);
+    assert!(!DatabaseManager::global_pool_stats().pools.iter().any(|(open, _)| *open == canonical));
+    let other = DatabaseManager::new().with_pooling(&path, PoolConfig::builder().max_connections(7)).unwrap();
+    assert_eq!(other.config().max_connections(), 7);
+}
