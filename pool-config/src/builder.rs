@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::config::PoolConfig;
 use crate::error::{ConfigError, Problem};
 use crate::key::{Key, typed, with_keys};
-use crate::layer::{Layer, Reading, database_name, merge};
+use crate::layer::{Layer, Reading, Settled, database_name, merge};
 use crate::preset::Preset;
 use crate::rules;
 use crate::source::{self, Foreign, Source, Text};
@@ -226,14 +226,14 @@ impl PoolConfigBuilder {
         let mut problems: Vec<Problem> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.problems)).collect();
         let spoiled: BTreeSet<Key> = problems.iter().filter_map(Problem::key).collect();
-        let settled = merge(&scope(&readings, database));
+        let settled = settle(&readings, database);
         problems.extend(rules::conflicts(&settled, &spoiled));
         if database.is_none() {
             // Whoever builds the shared settings is told of every database; what is wrong with all is told once.
             let mut told: BTreeSet<String> = problems.iter().map(Problem::to_string).collect();
             let names: BTreeSet<&String> = readings.iter().flat_map(|reading| reading.databases.keys()).collect();
             for name in names {
-                let conflicts = rules::conflicts(&merge(&scope(&readings, Some(name))), &spoiled);
+                let conflicts = rules::conflicts(&settle(&readings, Some(name)), &spoiled);
                 problems.extend(conflicts.into_iter().filter(|conflict| told.insert(conflict.to_string())));
             }
         }
@@ -243,6 +243,13 @@ impl PoolConfigBuilder {
         let warnings = rules::warnings(&settled);
         Ok(PoolConfig::new(settled, warnings))
     }
+}
+
+/// Merges the layers that count, and lets defaults give way.
+fn settle(readings: &[Reading], database: Option<&str>) -> Vec<Settled> {
+    let mut settled = merge(&scope(readings, database));
+    rules::defaults_give_way(&mut settled);
+    settled
 }
 
 /// Lines up the layers that count for a database, or those that count for all.

@@ -51,12 +51,12 @@ macro_rules! with_keys {
     ($callback:ident) => {
         $callback! {
             /// Limits how many connections are open at the same time.
-            max_connections "maxConnections" MaxConnections: count("connections", 1, 10_000) = 10;
+            max_connections "maxConnections" MaxConnections: count("connections", 1, 4_096) = 10;
 
             /// Keeps at least this many connections open, even when nobody uses them.
             ///
-            /// Zero lets the pool become empty. Must not be above `max_connections`.
-            min_connections "minConnections" MinConnections: count("connections", 0, 10_000) = 2;
+            /// Zero lets the pool become empty. Must not be above `max_connections`; the default gives way to a smaller one.
+            min_connections "minConnections" MinConnections: count("connections", 0, 4_096) = 2;
 
             /// Limits how long a caller waits for a connection before it gets an error.
             acquire_timeout "acquireTimeout" AcquireTimeout: time(millis(1), days(365)) = secs(10);
@@ -154,7 +154,7 @@ macro_rules! declare_keys {
         /// assert_eq!(key, Key::MaxConnections);
         /// assert_eq!(key.name(), "max_connections");
         /// assert_eq!(key.variable(), "POOL_MAX_CONNECTIONS");
-        /// assert_eq!(key.allowed(), "a whole number of connections from 1 to 10000");
+        /// assert_eq!(key.allowed(), "a whole number of connections from 1 to 4096");
         /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]

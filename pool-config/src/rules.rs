@@ -77,6 +77,17 @@ const SWITCHED_BY: &[(Key, Key)] = &[
     (Key::StatementCacheSize, Key::EnableStatementPooling),
 ];
 
+/// Lets defaults give way to what was set: who asks for one connection at most did not ask for two at least.
+pub(crate) fn defaults_give_way(settled: &mut [Settled]) {
+    for (key, limit) in AT_MOST {
+        let most = at(settled, *limit).clone();
+        let low = &mut settled[*key as usize].holds;
+        if low.origin == Origin::Default && count(low) > count(&most) {
+            low.value = most.value;
+        }
+    }
+}
+
 /// Returns the conflicts between values. A key in `spoiled` has a problem already, so it is not judged again.
 pub(crate) fn conflicts(settled: &[Settled], spoiled: &BTreeSet<Key>) -> Vec<Problem> {
     let judged = AT_MOST.iter().filter(|(key, limit)| !spoiled.contains(key) && !spoiled.contains(limit));

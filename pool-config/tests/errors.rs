@@ -23,7 +23,7 @@ fn env(name: &str, value: &str) -> String {
     error(PoolConfig::builder().env_from([(name, value)])).to_string()
 }
 
-const CONNECTIONS: &str = "allowed: a whole number of connections from 1 to 10000";
+const CONNECTIONS: &str = "allowed: a whole number of connections from 1 to 4096";
 const ACQUIRE: &str = "allowed: from 1ms to 365d, as a whole number of milliseconds or text like \"10s\"";
 const IDLE: &str = "allowed: from 1ms to 365d, as a whole number of milliseconds or text like \"10s\", or \"never\"";
 const PAGES: &str = "allowed: from 64 KiB to 1 TiB, as a whole number of bytes or text like \"64 MiB\"";

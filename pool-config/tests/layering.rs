@@ -32,7 +32,7 @@ fn value_of(key: Key) -> BoxedStrategy<Value> {
             prop_oneof![Just(Value::Never), duration().prop_map(Value::Time)].boxed()
         }
         (_, Value::Flag(_)) => any::<bool>().prop_map(Value::Flag).boxed(),
-        (_, Value::Count(_)) => (5..=10_000usize).prop_map(Value::Count).boxed(),
+        (_, Value::Count(_)) => (5..=4_096usize).prop_map(Value::Count).boxed(),
         (_, Value::Size(_)) => (64 << 10..=0x7fff_0000u64).prop_map(Value::Size).boxed(),
         (_, Value::Time(_)) => duration().prop_map(Value::Time).boxed(),
         (_, Value::Synchronous(_)) => select(Synchronous::ALL).prop_map(Value::Synchronous).boxed(),
@@ -398,4 +398,11 @@ fn a_provider_with_a_table_in_the_wrong_place_is_told() {
     assert!(all.starts_with("databases is a number, from code at ") && all.ends_with("one table for each database"));
     let one = text(Serialized::default("databases.users", 5));
     assert!(one.starts_with("databases.users is a number, from ") && one.ends_with("allowed: a table of settings"));
+}
+
+#[test]
+fn the_default_minimum_follows_a_smaller_maximum_and_a_minimum_that_was_set_does_not() {
+    let config = PoolConfig::builder().max_connections(1).build().unwrap();
+    assert_eq!((config.min_connections(), config.is_default(Key::MinConnections)), (1, true));
+    PoolConfig::builder().max_connections(1).min_connections(2).build().unwrap_err();
 }

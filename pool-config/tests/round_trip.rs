@@ -10,8 +10,8 @@ use pool_config::{Key, PoolConfig, PoolConfigBuilder, Spelling, Synchronous, Val
 fn samples(key: Key) -> Vec<Value> {
     let millis = |count| Value::Time(Duration::from_millis(count));
     match key {
-        Key::MaxConnections => vec![Value::Count(1), Value::Count(37), Value::Count(10_000)],
-        Key::MinConnections => vec![Value::Count(0), Value::Count(10_000)],
+        Key::MaxConnections => vec![Value::Count(1), Value::Count(37), Value::Count(4_096)],
+        Key::MinConnections => vec![Value::Count(0), Value::Count(4_096)],
         Key::MaxCacheSize => vec![Value::Count(1), Value::Count(100_000_000)],
         Key::StatementCacheSize => vec![Value::Count(1), Value::Count(100_000)],
         Key::PageCacheSize => vec![Value::Size(64 << 10), Value::Size(65_537), Value::Size(1 << 40)],
@@ -32,7 +32,7 @@ fn samples(key: Key) -> Vec<Value> {
 
 /// A base in which neither limit of the connections can conflict with a sample.
 fn base() -> PoolConfigBuilder {
-    PoolConfig::builder().max_connections(10_000).min_connections(0)
+    PoolConfig::builder().max_connections(4_096).min_connections(0)
 }
 
 fn assert_comes_back(builder: PoolConfigBuilder, key: Key, value: Value, way: &str) {
