@@ -113,7 +113,8 @@ type Outcome = Result<(Vec<String>, Vec<Vec<Value>>), String>;
 fn open(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.busy_timeout(Duration::ZERO).unwrap();
-    connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    // For speed alone; it reads the schema, which fails while another connection writes one.
+    let _ = connection.pragma_update(None, "synchronous", "OFF");
     connection
 }
 

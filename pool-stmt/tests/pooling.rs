@@ -23,6 +23,18 @@ fn open(path: &Path, registry: &Arc<StatementRegistry>) -> StatementConnection {
     StatementConnection::new(Connection::open(path).unwrap(), Arc::clone(registry), 16)
 }
 
+fn two_connections() -> (tempfile::TempDir, Arc<StatementRegistry>, Connection, StatementConnection) {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Arc::new(StatementRegistry::default());
+    let path = folder.path().join("db");
+    let writer = Connection::open(&path).unwrap();
+    writer
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(a); CREATE TABLE u(x); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let connection = open(&path, &registry);
+    (folder, registry, writer, connection)
+}
+
 fn columns(connection: &StatementConnection, sql: &str) -> Vec<String> {
     let statement = connection.prepare_cached(sql).unwrap();
     statement.column_names().map(str::to_owned).collect()
@@ -199,14 +211,7 @@ fn columns_follow_a_change_by_a_statement_prepared_long_before() {
 
 #[test]
 fn columns_follow_a_change_by_another_connection_as_soon_as_this_one_knows_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let registry = Arc::new(StatementRegistry::default());
-    let path = folder.path().join("db");
-    let writer = Connection::open(&path).unwrap();
-    writer
-        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(a); CREATE TABLE u(x); INSERT INTO t VALUES (1)")
-        .unwrap();
-    let connection = open(&path, &registry);
+    let (_folder, registry, writer, connection) = two_connections();
     let sql = "SELECT * FROM t";
     assert_eq!(columns(&connection, sql), ["a"]);
     first(&connection, "SELECT count(*) FROM u");
@@ -232,6 +237,41 @@ fn columns_follow_a_change_by_another_connection_as_soon_as_this_one_knows_it() 
     drop(statement);
     assert_eq!(columns(&connection, sql), ["a", "b", "c", "d"]);
     assert!(registry.stats().reprepares > 0);
+}
+
+#[test]
+fn columns_follow_a_change_that_a_failing_or_a_fresh_preparation_brought_to_light() {
+    let (_folder, registry, writer, connection) = two_connections();
+    let sql = "SELECT * FROM t";
+    assert_eq!(columns(&connection, sql), ["a"]);
+    assert_eq!(columns(&connection, sql), ["a"]);
+
+    // SQLite prepares the update again while it runs, and fails before it asks the authorizer anything.
+    let mut update = connection.prepare_cached("UPDATE t SET a = 1").unwrap();
+    writer.execute_batch("ALTER TABLE t RENAME COLUMN a TO b").unwrap();
+    assert!(update.execute([]).is_err());
+    drop(update);
+    assert_eq!(columns(&connection, sql), ["b"]);
+    assert_eq!(columns(&connection, sql), ["b"]);
+
+    // A preparation that misses its column looks at the file, and succeeds.
+    writer.execute_batch("ALTER TABLE t RENAME COLUMN b TO c").unwrap();
+    assert_eq!(columns(&connection, "SELECT c FROM t"), ["c"]);
+    assert_eq!(columns(&connection, sql), ["c"]);
+}
+
+#[test]
+fn columns_follow_a_change_by_another_connection_to_a_database_in_memory() {
+    let registry = Arc::new(StatementRegistry::default());
+    let name = "file:/pool-stmt-columns?vfs=memdb";
+    let writer = Connection::open(name).unwrap();
+    writer.execute_batch("CREATE TABLE t(a); CREATE TABLE u(x)").unwrap();
+    let connection = open(Path::new(name), &registry);
+    let sql = "SELECT * FROM t";
+    assert_eq!(columns(&connection, sql), ["a"]);
+    writer.execute_batch("ALTER TABLE t ADD COLUMN b").unwrap();
+    first(&connection, "SELECT count(*) FROM u");
+    assert_eq!(columns(&connection, sql), ["a", "b"]);
 }
 
 #[test]
@@ -345,4 +385,32 @@ fn warming_never_prepares_what_acts_when_it_is_prepared() {
     let other = StatementConnection::new(Connection::open_in_memory().unwrap(), Arc::clone(&registry), 4);
     other.warm(4, Duration::MAX);
     assert_eq!(first(&other, "PRAGMA foreign_keys"), 1);
+}
+
+#[test]
+fn pasted_values_are_warned_of_once_and_named() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let registry = Arc::new(StatementRegistry::new(100));
+        let connection = StatementConnection::new(Connection::open_in_memory().unwrap(), registry, 10);
+        for n in 0..2_000 {
+            first(&connection, &format!("SELECT {n} WHERE 'x{n}' <> ''"));
+        }
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains("SELECT ? WHERE ? <> ?"), "{log}");
 }

@@ -142,6 +142,8 @@ impl StatementConnection {
         let flags = if self.capacity() == 0 { PrepFlags::default() } else { PrepFlags::SQLITE_PREPARE_PERSISTENT };
         // Before the preparation: what happens to the schema during it outdates the statement.
         let epoch = self.watch.epoch();
+        // A preparation that finds no table or column looks whether the schema is still the one in the file, and loads that.
+        self.watch.doubt();
         self.recorder.record();
         let prepared = self.lodging.prepare(key, flags, |statement| {
             let mut recording = self.recorder.recorded();

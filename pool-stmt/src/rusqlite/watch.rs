@@ -11,9 +11,9 @@
 //! - *by itself*: somebody prepared a statement that can do it, which the authorizer tells. From then on the epoch changes each
 //!   time until no such statement is left that could run and no transaction is open that could be rolled back.
 //! - *by another connection*: this one learns of it when it runs a statement, which SQLite then prepares again, so
-//!   the authorizer is called while we are not preparing; or that preparation fails, which leaves an error. The user's own
-//!   preparations and errors look the same, so the next question is whether the connection has reloaded its schema
-//!   ([`Lodging::probe`]).
+//!   the authorizer is called while we are not preparing; or that preparation fails, which leaves an error. Or it learns of it
+//!   while it prepares one for us. The user's own preparations and errors look the same, so the next question is whether the
+//!   connection has reloaded its schema ([`Lodging::probe`]).
 
 use super::classify;
 use super::lodging::Lodging;
@@ -27,7 +27,7 @@ pub(super) struct SchemaWatch {
     epoch: Cell<u64>,
     /// Somebody may be changing the schema.
     changing: Cell<bool>,
-    /// A statement failed in a way in which one fails that has lost its table.
+    /// A statement was prepared by us, or failed as one fails that has lost its table.
     doubtful: Cell<bool>,
 }
 
