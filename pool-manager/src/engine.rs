@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pool_config::PoolConfig;
-use pool_core::{AcquireError, OwnedLease, Pool};
+use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 
 use crate::clock::Clock;
 use crate::connection::Connection;
@@ -281,12 +281,12 @@ impl Engine {
             self.pool.close(deadline).await;
             return Ok(());
         }
-        let left = self.pool.close(deadline).await;
+        let mut left = self.pool.close(deadline).await;
         if !left.is_complete() {
             self.database.interrupt_all();
-            self.pool.close(INTERRUPT_GRACE).await;
+            left = self.pool.close(INTERRUPT_GRACE).await;
         }
-        self.finish_closing()
+        self.finish_closing(&left)
     }
 
     pub(crate) fn close_blocking(&self, deadline: Duration) -> Result<()> {
@@ -294,12 +294,12 @@ impl Engine {
             self.pool.close_blocking(deadline);
             return Ok(());
         }
-        let left = self.pool.close_blocking(deadline);
+        let mut left = self.pool.close_blocking(deadline);
         if !left.is_complete() {
             self.database.interrupt_all();
-            self.pool.close_blocking(INTERRUPT_GRACE);
+            left = self.pool.close_blocking(INTERRUPT_GRACE);
         }
-        self.finish_closing()
+        self.finish_closing(&left)
     }
 
     /// False: somebody else closes it already.
@@ -309,7 +309,7 @@ impl Engine {
         first
     }
 
-    fn finish_closing(&self) -> Result<()> {
+    fn finish_closing(&self, left: &CloseReport) -> Result<()> {
         self.database.lane.leave();
         if let Some(cache) = &self.cache {
             cache.clear();
@@ -324,7 +324,11 @@ impl Engine {
             tracing::debug!(target: "pool_manager", database = &*self.database.name, %error, "PRAGMA optimize skipped");
         }
         if !anchor.checkpoint(CHECKPOINT_WAIT)? {
-            tracing::info!(target: "pool_manager", database = &*self.database.name, "the log stays: another process reads from it");
+            tracing::info!(target: "pool_manager", database = &*self.database.name, "the log stays: somebody reads from it");
+        }
+        if left.leased > 0 {
+            let database = self.database.name.to_string();
+            return Err(Error::StillInUse { database, connections: left.leased });
         }
         Ok(())
     }

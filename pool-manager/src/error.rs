@@ -118,6 +118,15 @@ pub enum Error {
         /// Path or name of the database.
         database: String,
     },
+    /// The pool was closed, but connections held by hand did not come back in time. Each closes when it is given back; until then the
+    /// log stays beside the database file.
+    #[error("the pool of {database} is closed, but {connections} connection(s) were not given back in time")]
+    StillInUse {
+        /// Path or name of the database.
+        database: String,
+        /// How many are still held.
+        connections: usize,
+    },
     /// The call was cut short because its caller went away or the pool was closing.
     #[error("interrupted: {cause}")]
     Interrupted {

@@ -253,7 +253,8 @@ impl DatabaseManager {
     ///
     /// # Errors
     ///
-    /// What the last checkpoint reports; nothing that was committed is lost by it.
+    /// [`Error::StillInUse`](crate::Error::StillInUse) when connections held by hand did not come back in time; what the last
+    /// checkpoint reports. Nothing that was committed is lost by either.
     pub async fn close_pool(&self) -> Result<()> {
         self.engine.close(self.config().close_timeout()).await
     }

@@ -70,6 +70,19 @@ fn what_still_runs_at_the_deadline_is_interrupted() {
     assert_eq!(test.foreign().query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
 
+#[test]
+fn a_connection_that_does_not_come_back_is_reported_and_closes_when_it_does() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let held = test.db.blocking().acquire().unwrap();
+    let error = test.db.blocking().close_pool_within(Duration::ZERO).expect_err("one is held");
+    assert!(matches!(error, Error::StillInUse { connections: 1, .. }), "{error:?}");
+    held.execute("UPDATE t SET value = 4", []).expect_err("its use was interrupted");
+    drop(held);
+    let left: Vec<_> = std::fs::read_dir(test.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["test.sqlite"], "the last one to close writes the log back");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_twice_at_the_same_time_and_again_is_harmless() {
     let test = TestDb::with_defaults();
