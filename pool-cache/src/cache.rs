@@ -321,7 +321,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.store.look(hash, key, touch, || self.clock.now()) {
+        match self.store.look(hash, key, touch, |moment| self.clock.has_come(moment)) {
             Found::Alive(value) => Some(value),
             Found::Absent => None,
             Found::Expired(serial) => {

@@ -1,11 +1,13 @@
 //! The one source of time of a cache.
 //!
-//! Owns how "now" is found out; must not know what it is compared with. Invariant: time never goes back, and it counts
-//! nanoseconds from the creation of the clock, so 64 bits last for centuries.
+//! Owns how "now" is found out, and how cheaply; must not know what it is compared with. Invariant: time never goes
+//! back, and it counts nanoseconds from the creation of the clock, so 64 bits last for centuries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use system::Monotonic;
 
 /// Tells a cache the time: the system's, or one that tests move.
 ///
@@ -15,21 +17,94 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System(Instant),
+    System(Monotonic),
     Manual(Arc<AtomicU64>),
 }
+
+/// How far the cheap clock may lag. It is moved by the timer interrupt, 1 to 10 ms apart; the rest is for an interrupt that
+/// comes late.
+const LAG: u64 = 100_000_000;
 
 impl Clock {
     /// Creates a clock that follows the system's monotonic time.
     pub fn system() -> Self {
-        Clock(Source::System(Instant::now()))
+        Clock(Source::System(Monotonic::start()))
     }
 
     /// Tells the nanoseconds since the clock was created.
     pub(crate) fn now(&self) -> u64 {
         match &self.0 {
-            Source::System(start) => nanos(start.elapsed()),
+            Source::System(clock) => clock.now(),
             Source::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says whether a moment has come. Asks the cheap clock first, and the exact one when it is close.
+    #[inline]
+    pub(crate) fn has_come(&self, moment: u64) -> bool {
+        match &self.0 {
+            Source::System(clock) => clock.at_least().saturating_add(LAG) >= moment && clock.now() >= moment,
+            Source::Manual(now) => now.load(Ordering::Relaxed) >= moment,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// The kernel's monotonic clock, without leaving the process.
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Monotonic {
+        start: u64,
+    }
+
+    fn read(clock: ClockId) -> u64 {
+        let time = clock_gettime(clock);
+        // Monotonic time counts from the start of the machine: neither part is negative.
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+
+    impl Monotonic {
+        pub(super) fn start() -> Self {
+            Monotonic { start: read(ClockId::Monotonic) }
+        }
+
+        pub(super) fn now(&self) -> u64 {
+            read(ClockId::Monotonic).saturating_sub(self.start)
+        }
+
+        /// A moment that has passed: the time of the last timer interrupt, at a third of the cost of `now`.
+        #[inline]
+        pub(super) fn at_least(&self) -> u64 {
+            read(ClockId::MonotonicCoarse).saturating_sub(self.start)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::time::Instant;
+
+    /// The standard library's clock.
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Monotonic {
+        start: Instant,
+    }
+
+    impl Monotonic {
+        pub(super) fn start() -> Self {
+            Monotonic { start: Instant::now() }
+        }
+
+        pub(super) fn now(&self) -> u64 {
+            super::nanos(self.start.elapsed())
+        }
+
+        /// A moment that has passed; here there is no cheaper one than now.
+        #[inline]
+        pub(super) fn at_least(&self) -> u64 {
+            self.now()
         }
     }
 }

@@ -190,9 +190,9 @@ impl<K, V> Store<K, V> {
         if hit { &cell.hits } else { &cell.misses }.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Looks a key up. `touch` says that somebody wants the value, which eviction respects.
+    /// Looks a key up. `touch` says that somebody wants the value, which eviction respects; `has_come` compares with now.
     #[inline]
-    pub(crate) fn look<Q>(&self, hash: u64, key: &Q, touch: bool, now: impl FnOnce() -> u64) -> Found<V>
+    pub(crate) fn look<Q>(&self, hash: u64, key: &Q, touch: bool, has_come: impl FnOnce(u64) -> bool) -> Found<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -200,7 +200,7 @@ impl<K, V> Store<K, V> {
         let guarded = self.cell(hash).guarded.read();
         let Some(at) = guarded.shard.find(hash, key) else { return Found::Absent };
         let entry = guarded.shard.entry(at);
-        if entry.expires_at != NEVER && entry.expires_at <= now() {
+        if entry.expires_at != NEVER && has_come(entry.expires_at) {
             return Found::Expired(entry.serial);
         }
         if touch {
