@@ -241,7 +241,7 @@ fn columns_follow_a_change_by_another_connection_as_soon_as_this_one_knows_it() 
 
 #[test]
 fn columns_follow_a_change_that_a_failing_or_a_fresh_preparation_brought_to_light() {
-    let (_folder, registry, writer, connection) = two_connections();
+    let (_folder, _, writer, connection) = two_connections();
     let sql = "SELECT * FROM t";
     assert_eq!(columns(&connection, sql), ["a"]);
     assert_eq!(columns(&connection, sql), ["a"]);
@@ -306,7 +306,6 @@ fn the_registry_stays_within_its_bound() {
         assert_eq!(first(&connection, &format!("SELECT {n}")), n);
         assert!(registry.stats().statements <= 100);
     }
-    assert_eq!(registry.hottest(1).len(), 1);
     assert_eq!(&*registry.hottest(1)[0], "SELECT 'hot'='hot'");
     assert_eq!(connection.idle_statements(), 10);
     assert!(registry.stats().hits >= 4_999, "the hot statement was driven out: {:?}", registry.stats());
@@ -368,7 +367,8 @@ fn hooks_set_through_mutable_access_stay_and_the_facts_go_on() {
     let sql = "SELECT count(*) FROM t; -- how many";
     first(&connection, sql);
     first(&connection, sql);
-    let traced = traced.lock().unwrap().clone();
+    let mut traced = traced.lock().unwrap().clone();
+    traced.retain(|sql| sql != pool_stmt::rusqlite::PROBE);
     assert_eq!(traced, ["SELECT count(*) FROM t;", "SELECT count(*) FROM t;"]);
     let facts = connection.registry().facts(&traced[0]).expect("facts are found by the text which is traced");
     assert_eq!(facts.tables_read().map(ToString::to_string).collect::<Vec<_>>(), ["main.t"]);

@@ -18,6 +18,8 @@ const BUNDLE: u32 = 32;
 pub(super) struct Card {
     pub(super) facts: Arc<Facts>,
     pub(super) known: Arc<KnownStatement>,
+    /// Whether a change of the schema can change it.
+    pub(super) has_tables: bool,
     /// The epoch of the connection's schema in which it was prepared.
     pub(super) epoch: u64,
     /// The latest observation in which it is listed; 0 for none.

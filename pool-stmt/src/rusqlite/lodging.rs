@@ -44,8 +44,10 @@ pub(super) struct Lodging<C> {
 // connection, and none is lent while they do (3), so all of them stay with one thread at a time.
 unsafe impl<C: Send> Send for Lodging<C> {}
 
-/// Reads schema `temp` and nothing else: see [`Lodging::probe`].
-const PROBE: &str = "SELECT 1 FROM temp.sqlite_schema LIMIT 0";
+/// The statement by which a [`StatementConnection`](super::StatementConnection) sees that its connection has reloaded the schema.
+///
+/// It touches no file and returns no row. Whoever traces the connection meets it and may skip it.
+pub const PROBE: &str = "SELECT 1 FROM temp.sqlite_schema LIMIT 0";
 
 impl<C> Lodging<C> {
     pub(super) fn new(connection: Connection, capacity: usize) -> Self {

@@ -12,6 +12,7 @@ mod recorder;
 mod watch;
 
 pub use cached::CachedStatement;
+pub use lodging::PROBE;
 
 use crate::facts::{Accesses, Facts, Table};
 use crate::key::StatementKey;
@@ -110,7 +111,7 @@ impl StatementConnection {
         self.settle();
         if let Some(mut loan) = self.lodging.take(key) {
             let card = loan.card_mut();
-            if card.epoch == self.watch.epoch() {
+            if !card.has_tables || card.epoch == self.watch.epoch() {
                 card.count_use();
                 self.count(StatementEvent::Hit, 1);
                 self.observe(&mut loan);
@@ -151,14 +152,14 @@ impl StatementConnection {
             let facts =
                 card::facts(key.text(), statement, recording, |name| self.registry().is_declared_deterministic(name));
             let (known, facts) = self.registry().prepared(self.text_as_traced(key.text()), facts);
-            Card { facts, known, epoch, observation: 0, uses: 0 }
+            Card { has_tables: facts.accesses.touches_tables(), facts, known, epoch, observation: 0, uses: 0 }
         });
         if prepared.is_err() {
             self.recorder.recorded();
         }
         let loan = prepared?;
         self.count(StatementEvent::Prepare, 1);
-        if loan.card().facts.accesses.touches_tables() {
+        if loan.card().has_tables {
             // Not earlier: the schema is loaded by now in any case, so the probe does not load it before its time.
             if let Err(error) = self.recorder.mute(|| self.lodging.prepare_probe()) {
                 tracing::debug!(%error, "the schema of a connection cannot be watched: statements are prepared more often");
