@@ -14,15 +14,21 @@ pub(crate) struct Budget {
     max_weight: AtomicU64,
 }
 
-// The counters order nothing but themselves: entries become visible through the shard locks. Relaxed is enough, the
-// atomic read-modify-write of each counter keeps it exact.
+// The counters order nothing but themselves: entries become visible through the shard locks. Only a limit that is lowered
+// has a partner: `take` counts and then looks at the limit again, `set_max_*` sets it and then looks at the counter
+// (`is_exceeded`). All four are sequentially consistent, so one of the two sees the other.
 fn take(taken: &AtomicU64, limit: &AtomicU64, amount: u64) -> bool {
-    amount == 0
-        || taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                taken.checked_add(amount).filter(|&sum| sum <= limit.load(Ordering::Relaxed))
-            })
-            .is_ok()
+    if amount == 0 {
+        return true;
+    }
+    let fitting = |taken: u64| taken.checked_add(amount).filter(|&sum| sum <= limit.load(Ordering::Relaxed));
+    match taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, fitting) {
+        Ok(before) if before + amount > limit.load(Ordering::SeqCst) => {
+            give_back(taken, amount);
+            false
+        }
+        outcome => outcome.is_ok(),
+    }
 }
 
 fn give_back(taken: &AtomicU64, amount: u64) {
@@ -58,11 +64,11 @@ impl Budget {
     }
 
     pub(crate) fn set_max_entries(&self, limit: u64) {
-        self.max_entries.store(limit, Ordering::Relaxed);
+        self.max_entries.store(limit, Ordering::SeqCst);
     }
 
     pub(crate) fn set_max_weight(&self, limit: u64) {
-        self.max_weight.store(limit, Ordering::Relaxed);
+        self.max_weight.store(limit, Ordering::SeqCst);
     }
 
     /// Whether an entry of this weight can ever fit.
@@ -72,7 +78,8 @@ impl Budget {
 
     /// Whether more is taken than the limits, which were lowered, allow.
     pub(crate) fn is_exceeded(&self) -> bool {
-        self.entries() > self.max_entries() || self.weight() > self.max_weight()
+        self.entries.load(Ordering::SeqCst) > self.max_entries()
+            || self.weight.load(Ordering::SeqCst) > self.max_weight()
     }
 
     /// Starts collecting room.

@@ -53,7 +53,8 @@ impl Clock {
 mod system {
     use rustix::time::{ClockId, clock_gettime};
 
-    /// The kernel's monotonic clock, without leaving the process.
+    /// The kernel's monotonic clock, read without a system call. (rustix must look for it through libc, feature
+    /// `use-libc-auxv`: its own search does not survive valgrind.)
     #[derive(Clone, Copy, Debug)]
     pub(super) struct Monotonic {
         start: u64,

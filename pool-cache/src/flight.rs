@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -58,10 +59,10 @@ impl<V> Flight<V> {
             assert!(matches!(*state, State::Loading { .. }), "BUG: a flight landed twice");
             std::mem::replace(&mut *state, State::Landed(outcome))
         };
-        // Wakers are foreign code: they run without the lock.
+        // Wakers are foreign code: they run without the lock, and one that panics must not keep the others asleep.
         if let State::Loading { wakers, .. } = before {
             for (_, waker) in wakers {
-                waker.wake();
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
         }
     }

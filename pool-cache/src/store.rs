@@ -418,14 +418,23 @@ impl<K, V> Store<K, V> {
             let mut room = self.budget.room();
             let mut guarded = self.cells[index].guarded.write();
             // A few from each in turn, so that all shards shrink alike.
+            let mut empty = false;
             for _ in 0..4 {
-                if !self.budget.is_exceeded() || !guarded.make_room(now, &mut room, removals) {
+                if !self.budget.is_exceeded() {
+                    break;
+                }
+                if !guarded.make_room(now, &mut room, removals) {
+                    empty = true;
                     break;
                 }
                 room.release();
             }
             drop(guarded);
             drop(room);
+            if empty {
+                // Maybe all are, and the room is in the hands of calls that run right now.
+                yield_now();
+            }
             removals.settle();
             index = (index + 1) % self.cells.len();
         }
