@@ -3,6 +3,7 @@
 //! Owns the pairing of one SQLite connection with its statements and its session, and cleaning up after a use. It must not know
 //! the pool it lies in. Invariant: it is only ever lent as `&Connection`, so that no user can swap two of them or replace the hooks.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,27 @@ pub(crate) struct Setup {
     pub(crate) pragmas: String,
     pub(crate) statement_capacity: usize,
     pub(crate) warm: bool,
+}
+
+/// What a result depends on besides the content of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Volatile {
+    /// A table of this connection alone, or of another file.
+    Table(String),
+    /// A function that may return something else each time.
+    Function(String),
+    /// A pragma, a virtual table, or whatever else can't be followed.
+    Unknown,
+}
+
+impl fmt::Display for Volatile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(table) => write!(f, "it reads {table}, which is not in the database itself"),
+            Self::Function(name) => write!(f, "it calls {name}(), which may return something else each time"),
+            Self::Unknown => f.write_str("it reads a pragma, a virtual table or something else that can't be followed"),
+        }
+    }
 }
 
 impl Connection {
@@ -121,6 +143,24 @@ impl Connection {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Forgets what was read so far, to see what is read from now on.
+    pub(crate) fn begin_observing(&self) {
+        self.statements.take_accesses();
+    }
+
+    /// Says why running the same statements again could give other results although nothing was committed; `None` when it could not.
+    pub(crate) fn why_not_repeatable(&self) -> Option<Volatile> {
+        let accesses = self.statements.take_accesses();
+        if let Some(table) = accesses.tables_read.keys().find(|table| &*table.database != "main") {
+            return Some(Volatile::Table(table.to_string()));
+        }
+        let functions = accesses.functions.iter().find(|name| !self.statements.is_deterministic(name));
+        if let Some(function) = functions {
+            return Some(Volatile::Function(function.to_string()));
+        }
+        (accesses.unknown || accesses.changes_schema).then_some(Volatile::Unknown)
     }
 
     /// Undoes what a use left behind. An error means that the connection can't be used again.

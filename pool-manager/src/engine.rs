@@ -14,7 +14,7 @@ use pool_config::PoolConfig;
 use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 
 use crate::clock::Clock;
-use crate::connection::Connection;
+use crate::connection::{Connection, Volatile};
 use crate::driver::{Database, Driver};
 use crate::error::{Error, Result};
 use crate::lane::{Lane, NoTurn, Turn, TurnQueue};
@@ -217,7 +217,7 @@ impl Engine {
         self.open_or_closed()?;
         match &self.cache {
             None => self.call(Use::Read, query).await.map(Arc::new),
-            Some(cache) => cache.get_or_run::<T, F, _>(key, ttl, self.call(Use::Read, query)).await,
+            Some(cache) => cache.get_or_run::<T, F, _>(key, ttl, self.call(Use::Read, observed(query))).await,
         }
     }
 
@@ -229,7 +229,9 @@ impl Engine {
         self.open_or_closed()?;
         match &self.cache {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
-            Some(cache) => cache.get_or_run_blocking::<T, F>(key, ttl, || self.call_blocking(Use::Read, query)),
+            Some(cache) => {
+                cache.get_or_run_blocking::<T, F>(key, ttl, || self.call_blocking(Use::Read, observed(query)))
+            }
         }
     }
 
@@ -265,6 +267,7 @@ impl Engine {
             cache_hits,
             cache_misses,
             cache_entries,
+            cache_uncacheable: self.cache.as_ref().map_or(0, QueryCache::uncacheable),
             statement_hits: statements.hits,
             statement_misses: statements.misses,
             total_timeouts: pool.timed_out,
@@ -362,6 +365,17 @@ fn committed<T>(
     let value = work(&transaction)?;
     transaction.commit()?;
     Ok(value)
+}
+
+/// Makes a query say whether its result depends on the content of the database alone.
+fn observed<T>(
+    query: impl FnOnce(&Connection) -> Result<T>,
+) -> impl FnOnce(&Connection) -> Result<(T, Option<Volatile>)> {
+    |connection| {
+        connection.begin_observing();
+        let value = query(connection)?;
+        Ok((value, connection.why_not_repeatable()))
+    }
 }
 
 /// A connection that was used within this time is taken to be healthy when it is handed out.

@@ -7,11 +7,13 @@
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pool_cache::{EntryOptions, Load, LoadError, TtlCache};
 
 use crate::anchor::{Anchorage, Stamp};
+use crate::connection::Volatile;
 use crate::error::{Error, Result};
 
 /// What identifies a cached result: the caller's key, and which closure produced which type. Two queries that use the same key by
@@ -35,6 +37,7 @@ pub(crate) struct QueryCache {
     results: TtlCache<Key, Cached>,
     anchorage: Arc<Anchorage>,
     default_ttl: Duration,
+    uncacheable: AtomicU64,
 }
 
 impl QueryCache {
@@ -46,7 +49,7 @@ impl QueryCache {
     ) -> Self {
         let results = TtlCache::builder().max_entries(max_entries).clock(clock).build();
         let results = results.unwrap_or_else(|error| panic!("BUG: a bound and a clock were refused: {error}"));
-        Self { results, anchorage, default_ttl }
+        Self { results, anchorage, default_ttl, uncacheable: AtomicU64::new(0) }
     }
 
     /// Returns the stored result if it is still true, or runs `query` once for all who ask, and keeps what it returns.
@@ -54,11 +57,11 @@ impl QueryCache {
     where
         T: Send + Sync + 'static,
         F: 'static,
-        Q: Future<Output = Result<T>>,
+        Q: Future<Output = Result<(T, Option<Volatile>)>>,
     {
         let load = async {
             let stamp = self.stamp();
-            Ok(load(stamp, query.await?))
+            Ok(self.load(key, stamp, query.await?))
         };
         let found = self
             .results
@@ -72,7 +75,7 @@ impl QueryCache {
         &self,
         key: &str,
         ttl: Option<Duration>,
-        query: impl FnOnce() -> Result<T>,
+        query: impl FnOnce() -> Result<(T, Option<Volatile>)>,
     ) -> Result<Arc<T>>
     where
         T: Send + Sync + 'static,
@@ -80,10 +83,31 @@ impl QueryCache {
     {
         let load = || {
             let stamp = self.stamp();
-            Ok(load(stamp, query()?))
+            Ok(self.load(key, stamp, query()?))
         };
         let options = self.options(ttl);
         unpack(self.results.get_or_load_if_blocking(&key_of::<T, F>(key), options, |cached| self.holds(cached), load))
+    }
+
+    /// Results whose moment can't be told, or that depend on more than the database, go to their caller alone.
+    fn load<T: Send + Sync + 'static>(
+        &self,
+        key: &str,
+        stamp: Option<Stamp>,
+        (value, volatile): (T, Option<Volatile>),
+    ) -> Load<Cached> {
+        let cached = Cached { stamp, value: Arc::new(value) };
+        if let Some(reason) = volatile {
+            self.uncacheable.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(target: "pool_manager", key, %reason, "a query's result is not kept");
+            return Load::Pass(cached);
+        }
+        if stamp.is_some() { Load::Store(cached) } else { Load::Pass(cached) }
+    }
+
+    /// How many results could not be kept.
+    pub(crate) fn uncacheable(&self) -> u64 {
+        self.uncacheable.load(Ordering::Relaxed)
     }
 
     fn options(&self, ttl: Option<Duration>) -> EntryOptions {
@@ -111,12 +135,6 @@ impl QueryCache {
     pub(crate) fn clear(&self) {
         self.results.invalidate_all();
     }
-}
-
-/// Results whose moment can't be told go to their caller alone.
-fn load<T: Send + Sync + 'static>(stamp: Option<Stamp>, value: T) -> Load<Cached> {
-    let cached = Cached { stamp, value: Arc::new(value) };
-    if stamp.is_some() { Load::Store(cached) } else { Load::Pass(cached) }
 }
 
 fn key_of<T: 'static, F: 'static>(text: &str) -> Key {

@@ -49,6 +49,9 @@ pub struct PoolStats {
     pub cache_misses: u64,
     /// Results in the query cache now.
     pub cache_entries: usize,
+    /// Cached calls whose result could not be kept, because it depends on more than the content of the database (the time, chance, a
+    /// temporary table); the `tracing` event at debug level says on what.
+    pub cache_uncacheable: u64,
     /// Statements taken from a connection's cache.
     pub statement_hits: u64,
     /// Statements that had to be prepared.
@@ -95,6 +98,7 @@ impl PoolStats {
         self.cache_misses += other.cache_misses;
         self.cache_hit_rate = rate(self.cache_hits, self.cache_misses);
         self.cache_entries += other.cache_entries;
+        self.cache_uncacheable += other.cache_uncacheable;
         self.statement_hits += other.statement_hits;
         self.statement_misses += other.statement_misses;
         self.total_timeouts += other.total_timeouts;

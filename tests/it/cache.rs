@@ -152,3 +152,45 @@ async fn those_who_waited_for_a_failing_query_get_its_error() {
         assert!(error.sqlite().unwrap().to_string().contains("no such table: missing"), "{error:?}");
     }
 }
+
+#[test]
+fn what_depends_on_more_than_the_database_is_not_kept() {
+    let test = TestDb::with_defaults();
+    test.fill(3);
+    let volatile = [
+        "SELECT random()",
+        "SELECT datetime('now')",
+        "SELECT count(*) FROM t WHERE value < strftime('%s', 'now')",
+        "SELECT CURRENT_TIMESTAMP",
+        "SELECT changes()",
+        "PRAGMA user_version",
+        "SELECT count(*) FROM pragma_table_info('t')",
+    ];
+    for (at, sql) in volatile.into_iter().enumerate() {
+        for prepared in [true, false] {
+            for _ in 0..2 {
+                let query = move |conn: &pool_manager::Connection| {
+                    if prepared {
+                        conn.prepare_cached(sql)?.query_row([], |_| Ok(()))?;
+                    } else {
+                        conn.query_row(sql, [], |_| Ok(()))?;
+                    }
+                    Ok(())
+                };
+                test.db.blocking().execute_cached(format!("{sql} {prepared}"), None, query).unwrap();
+            }
+        }
+        let stats = test.db.pool_stats().unwrap();
+        assert_eq!((stats.cache_hits, stats.cache_uncacheable), (0, 4 * (at as u64 + 1)), "{sql}");
+    }
+    for sql in [
+        "SELECT upper('a'), count(*), max(value) FROM t",
+        "WITH x AS (SELECT abs(value) AS v FROM t) SELECT sum(v) FROM x",
+    ] {
+        for _ in 0..2 {
+            let query = move |conn: &pool_manager::Connection| Ok(conn.query_row(sql, [], |_| Ok(()))?);
+            test.db.blocking().execute_cached(sql, None, query).unwrap();
+        }
+    }
+    assert_eq!(test.db.pool_stats().unwrap().cache_hits, 2);
+}

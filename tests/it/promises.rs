@@ -237,7 +237,7 @@ fn statement_pooling() {
         // Temporary tables are one connection's: a statement of another one would see its rows.
         conn.execute_batch(&format!("CREATE TEMP TABLE own (a); INSERT INTO own VALUES ({at})")).unwrap();
     }
-    for _ in 0..3 {
+    for _ in 0..10 {
         for (at, conn) in held.iter().enumerate() {
             let mut select = conn.prepare_cached("SELECT a FROM own").unwrap();
             assert_eq!(select.query_row([], |row| row.get::<_, usize>(0)).unwrap(), at);
@@ -245,7 +245,7 @@ fn statement_pooling() {
     }
     drop(held);
     let stats = test.db.pool_stats().unwrap();
-    assert!(stats.statement_hits >= 8, "{stats:?}");
+    assert!(stats.statement_hits >= 32, "eight of ten times on each of four connections: {stats:?}");
 }
 
 /// "holders got \"closed database\"; acquire after close opened a new connection; the registry kept closed pools".

@@ -61,7 +61,7 @@ pub(super) fn facts(
     text: &str,
     statement: &Statement<'_>,
     recording: Recording,
-    declared_deterministic: impl Fn(&str) -> bool,
+    is_deterministic: impl Fn(&str) -> bool,
 ) -> Facts {
     let Recording { mut accesses, first_write } = recording;
     let mut kind = classify::kind(text);
@@ -82,12 +82,8 @@ pub(super) fn facts(
             && accesses.tables_written.is_empty()
             && !accesses.changes_schema
             && !accesses.controls_transaction);
-    let nondeterministic_functions = accesses
-        .functions
-        .iter()
-        .filter(|name| !classify::is_deterministic_builtin(name) && !declared_deterministic(name))
-        .cloned()
-        .collect();
+    let nondeterministic_functions =
+        accesses.functions.iter().filter(|name| !is_deterministic(name)).cloned().collect();
     let parameters = (1..=statement.parameter_count()).map(|at| statement.parameter_name(at).map(Into::into)).collect();
     let columns = statement
         .columns()

@@ -149,8 +149,7 @@ impl StatementConnection {
         let prepared = self.lodging.prepare(key, flags, |statement| {
             let mut recording = self.recorder.recorded();
             recording.accesses.unknown |= !self.recording || self.reads_virtual_tables(&recording.accesses);
-            let facts =
-                card::facts(key.text(), statement, recording, |name| self.registry().is_declared_deterministic(name));
+            let facts = card::facts(key.text(), statement, recording, |name| self.is_deterministic(name));
             let (known, facts) = self.registry().prepared(self.text_as_traced(key.text()), facts);
             Card { has_tables: facts.accesses.touches_tables(), facts, known, epoch, observation: 0, uses: 0 }
         });
@@ -207,6 +206,15 @@ impl StatementConnection {
             accesses.merge(&facts.accesses);
         }
         accesses
+    }
+
+    /// Tells whether a function, named in lower case, gives the same value for the same arguments whenever it is called.
+    ///
+    /// True of what SQLite brings, save chance, time and counters, and of functions that were
+    /// [declared](StatementRegistry::declare_deterministic).
+    #[must_use]
+    pub fn is_deterministic(&self, function: &str) -> bool {
+        classify::is_deterministic_builtin(function) || self.registry().is_declared_deterministic(function)
     }
 
     /// Gives mutable access to the connection, to set hooks or to configure it. Finalizes all its statements first.
