@@ -58,6 +58,10 @@ pub(crate) enum Error {
         /// What there is.
         known: String,
     },
+    /// The demo could not go on.
+    #[cfg(feature = "demo")]
+    #[error(transparent)]
+    Demo(crate::demo::Error),
     /// A step of `ci` failed; its own error has been printed.
     #[error("ci stopped at step `{step}`; to repeat it alone: {repeat}")]
     StepFailed {

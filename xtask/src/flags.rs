@@ -1,5 +1,7 @@
 //! Every command and flag there is, and nothing else: what `cargo xtask --help` says is what this file says.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 /// The commands of the project.
@@ -14,6 +16,8 @@ pub(crate) struct Flags {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it work: load 34,006 cities and serve them, or serve a database of your own, read-only
+    Demo(DemoFlags),
     /// Run all tests of the workspace, those in the documentation included
     Test(TestFlags),
     /// Check formatting, the rules of the house and clippy, all warnings being errors
@@ -24,7 +28,7 @@ pub(crate) enum Command {
     Docs,
     /// Run the property tests with many cases
     Props(PropsFlags),
-    /// Explore the interleavings of pool-core's atomic parts with loom
+    /// Explore the interleavings of the atomic parts with loom
     Loom(LoomFlags),
     /// Run the tests of the unsafe parts under AddressSanitizer (nightly) and valgrind, where they are installed
     San(SanFlags),
@@ -36,6 +40,42 @@ pub(crate) enum Command {
     Bench(BenchFlags),
     /// Do everything that decides whether a change lands
     Ci,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoFlags {
+    /// A SQLite database to serve; it is opened read-only
+    #[arg(conflicts_with = "file")]
+    pub(crate) database: Option<PathBuf>,
+    /// Where to make the demo's own database [default: a new file in the system's folder for temporary files]
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    /// Seconds each phase lasts
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Tasks that work at the same time
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) tasks: usize,
+    /// Connections of the pool at most
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+}
+
+/// Reads a time in seconds that a phase can last.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("from 0.1 to 3600".into()),
+    }
+}
+
+/// Reads how many of something there are to be.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=10_000).contains(&number) => Ok(number),
+        _ => Err("from 1 to 10000".into()),
+    }
 }
 
 /// Flags of `test`.

@@ -9,6 +9,7 @@
 
 mod bench;
 mod ci;
+mod demo;
 mod docs;
 mod error;
 mod flags;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 /// Does one command; `ci` comes back here for each of its steps.
 fn run(command: Command) -> Result<(), Error> {
     match command {
+        Command::Demo(flags) => demo::run(&flags),
         Command::Test(flags) => test::run(&flags),
         Command::Lint => lint::run(),
         Command::Layers => layers::run(),

@@ -6,7 +6,6 @@ use std::{
     env,
     ffi::OsString,
     fmt,
-    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -60,25 +59,32 @@ impl Process {
     /// Runs it from the root of the workspace, its output going where ours goes.
     pub(crate) fn run(&self) -> Result<(), Error> {
         println!("$ {self}");
-        let status = self.command(workspace::root()).status().map_err(|source| self.not_started(source))?;
+        let status = self.in_root().status().map_err(|source| self.not_started(source))?;
         if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
     }
 
     /// Runs it quietly from the root of the workspace and returns what it wrote to its standard output.
     pub(crate) fn read(&self) -> Result<Vec<u8>, Error> {
-        let mut command = self.command(workspace::root());
+        let mut command = self.in_root();
         let output = command.stderr(Stdio::inherit()).output().map_err(|source| self.not_started(source))?;
         if output.status.success() { Ok(output.stdout) } else { Err(Error::Failed { command: self.to_string() }) }
     }
 
     /// Tells whether it can be started and succeeds; its output goes nowhere.
     pub(crate) fn succeeds(&self) -> bool {
-        matches!(self.command(workspace::root()).output(), Ok(Output { status, .. }) if status.success())
+        matches!(self.in_root().output(), Ok(Output { status, .. }) if status.success())
     }
 
-    fn command(&self, folder: &Path) -> Command {
+    /// The command as the standard library has it, to be started in the folder the user is in.
+    pub(crate) fn here(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value))).current_dir(folder);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn in_root(&self) -> Command {
+        let mut command = self.here();
+        command.current_dir(workspace::root());
         command
     }
 
