@@ -42,6 +42,7 @@ pub struct KnownStatement {
     sql: Arc<str>,
     facts: Mutex<Arc<Facts>>,
     uses: AtomicU64,
+    forgotten: AtomicBool,
 }
 
 /// What happened to the statements of a database so far, over all its connections.
@@ -168,7 +169,6 @@ impl StatementRegistry {
 
     /// Records the facts of a statement just prepared; returns them, shared with earlier ones if they are equal.
     pub fn prepared(&self, sql: &str, facts: Facts) -> (Arc<KnownStatement>, Arc<Facts>) {
-        let mut forgotten = Vec::new();
         let mut known = self.known.lock();
         if let Some(statement) = known.statements.get(sql) {
             let statement = Arc::clone(statement);
@@ -176,20 +176,42 @@ impl StatementRegistry {
             let facts = statement.learn(facts);
             return (statement, facts);
         }
-        if known.statements.len() >= self.max_statements {
-            forgotten = known.forget_coldest(self.max_statements);
-        }
+        let forgotten = known.make_room(self.max_statements);
         let facts = Arc::new(facts);
         let sql: Arc<str> = sql.into();
         let statement = Arc::new(KnownStatement {
             sql: Arc::clone(&sql),
             facts: Mutex::new(Arc::clone(&facts)),
             uses: AtomicU64::new(1),
+            forgotten: AtomicBool::new(false),
         });
         known.statements.insert(sql, Arc::clone(&statement));
         drop(known);
         self.warn_of_pasted_values(&forgotten);
         (statement, facts)
+    }
+
+    /// Takes a text back that was forgotten although a connection still has it prepared and in use.
+    ///
+    /// Does nothing, at the cost of a look, in the usual case that the text is known.
+    #[inline]
+    pub fn remember(&self, statement: &Arc<KnownStatement>) {
+        if statement.forgotten.load(Ordering::Relaxed) {
+            self.remember_anew(statement);
+        }
+    }
+
+    #[cold]
+    fn remember_anew(&self, statement: &Arc<KnownStatement>) {
+        let mut known = self.known.lock();
+        // If another connection has prepared the text since, that entry stays, and this one is not asked for again.
+        statement.forgotten.store(false, Ordering::Relaxed);
+        if !known.statements.contains_key(statement.sql()) {
+            let forgotten = known.make_room(self.max_statements);
+            known.statements.insert(Arc::clone(&statement.sql), Arc::clone(statement));
+            drop(known);
+            drop(forgotten);
+        }
     }
 
     #[cold]
@@ -209,6 +231,11 @@ impl StatementRegistry {
 }
 
 impl Known {
+    /// Makes room for one more text; returns what had to go.
+    fn make_room(&mut self, max_statements: usize) -> Vec<Arc<KnownStatement>> {
+        if self.statements.len() < max_statements { Vec::new() } else { self.forget_coldest(max_statements) }
+    }
+
     /// Halves all use counts and takes out the eighth that is used least.
     fn forget_coldest(&mut self, max_statements: usize) -> Vec<Arc<KnownStatement>> {
         let mut uses: Vec<u64> = Vec::with_capacity(self.statements.len());
@@ -224,6 +251,7 @@ impl Known {
             let stays = surplus == 0 || statement.uses() > limit;
             if !stays {
                 surplus -= 1;
+                statement.forgotten.store(true, Ordering::Relaxed);
                 forgotten.push(Arc::clone(statement));
             }
             stays

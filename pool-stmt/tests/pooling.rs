@@ -388,6 +388,39 @@ fn warming_never_prepares_what_acts_when_it_is_prepared() {
 }
 
 #[test]
+fn a_statement_in_use_is_known_however_many_others_come() {
+    let (connection, registry) = in_memory(1_000);
+    for n in 0..1_100 {
+        first(&connection, &format!("SELECT {n}"));
+    }
+    // "SELECT 999" is prepared, but was forgotten: it was used once, like all of them.
+    let forgotten = (0..1_100).map(|n| format!("SELECT {n}")).find(|sql| registry.facts(sql).is_none());
+    let forgotten = forgotten.expect("the registry holds fewer");
+    connection.prepare_cached(&forgotten).unwrap();
+    let before = registry.stats().prepares;
+    for _ in 0..64 {
+        first(&connection, &forgotten);
+    }
+    assert!(registry.facts(&forgotten).is_some());
+    assert!(registry.stats().statements <= StatementRegistry::DEFAULT_MAX_STATEMENTS);
+    assert_eq!(registry.stats().prepares, before);
+}
+
+#[test]
+fn settings_that_change_no_meaning_do_not_outdate_statements() {
+    let (connection, registry) = in_memory(4);
+    first(&connection, "SELECT count(*) FROM t");
+    for setting in ["busy_timeout = 10", "cache_size = 50", "user_version = 3", "wal_checkpoint"] {
+        connection.execute_batch(&format!("PRAGMA {setting}")).unwrap();
+        first(&connection, "SELECT count(*) FROM t");
+    }
+    assert_eq!((registry.stats().outdated, registry.stats().hits), (0, 4));
+    connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    first(&connection, "SELECT count(*) FROM t");
+    assert_eq!(registry.stats().outdated, 1);
+}
+
+#[test]
 fn pasted_values_are_warned_of_once_and_named() {
     #[derive(Clone, Default)]
     struct Log(Arc<std::sync::Mutex<Vec<u8>>>);

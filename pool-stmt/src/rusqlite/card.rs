@@ -6,7 +6,7 @@
 use super::classify;
 use super::recorder::Recording;
 use crate::facts::{Accesses, Column, Facts, StatementKind};
-use crate::registry::KnownStatement;
+use crate::registry::{KnownStatement, StatementRegistry};
 use rusqlite::Statement;
 use std::sync::Arc;
 
@@ -38,10 +38,11 @@ impl Card {
     }
 
     #[inline]
-    pub(super) fn count_use(&mut self) {
+    pub(super) fn count_use(&mut self, registry: &StatementRegistry) {
         self.uses += 1;
         if self.uses >= BUNDLE {
             self.flush_uses();
+            registry.remember(&self.known);
         }
     }
 

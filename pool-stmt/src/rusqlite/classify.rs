@@ -41,7 +41,8 @@ pub(super) fn kind(sql: &str) -> StatementKind {
     }
 }
 
-/// Tells whether running a statement of this text may change the schema, the attached databases or the settings.
+/// Tells whether running a statement of this text may outdate prepared statements: by a change of the schema, of the attached
+/// databases or of the settings.
 pub(super) fn may_change_schema(sql: &str) -> bool {
     match kind(sql) {
         StatementKind::Schema
@@ -62,7 +63,7 @@ pub(super) fn may_change_schema(sql: &str) -> bool {
                 }
                 None => (name, rest),
             };
-            pragma_has_effect(name, rest.starts_with(['=', '(']))
+            pragma_outdates(name, rest.starts_with(['=', '(']))
         }
         // Nothing keeps the schema from being written like a table.
         StatementKind::Insert | StatementKind::Update | StatementKind::Delete => {
@@ -94,6 +95,33 @@ pub(super) fn pragma_has_effect(name: &str, has_argument: bool) -> bool {
     const ACTS: &[&str] = &["incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"];
     let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
     is_in(ACTS) || (has_argument && !is_in(ASKS))
+}
+
+/// Tells whether a pragma may change what other statements mean, given whether it has an argument.
+pub(super) fn pragma_outdates(name: &str, has_argument: bool) -> bool {
+    // Not among them: `query_only` and other flags, whose setting makes SQLite prepare all statements again.
+    const HARMLESS: &[&str] = &[
+        "analysis_limit",
+        "application_id",
+        "busy_timeout",
+        "cache_size",
+        "cache_spill",
+        "hard_heap_limit",
+        "incremental_vacuum",
+        "journal_mode",
+        "journal_size_limit",
+        "locking_mode",
+        "mmap_size",
+        "secure_delete",
+        "shrink_memory",
+        "soft_heap_limit",
+        "synchronous",
+        "threads",
+        "user_version",
+        "wal_autocheckpoint",
+        "wal_checkpoint",
+    ];
+    pragma_has_effect(name, has_argument) && !HARMLESS.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Tells whether a function of SQLite gives the same value for the same arguments, whenever and wherever it is called.
@@ -320,7 +348,7 @@ mod tests {
             "drop view v",
             "ATTACH 'x' AS y",
             "PRAGMA foreign_keys = ON",
-            "PRAGMA main.cache_size(100)",
+            "PRAGMA main.temp_store(2)",
             "PRAGMA optimize",
             "UPDATE sqlite_schema SET sql = ''",
             "/* hm */ VACUUM",
@@ -332,6 +360,8 @@ mod tests {
             "INSERT INTO t VALUES (1)",
             "PRAGMA foreign_keys",
             "PRAGMA main.table_info('t')",
+            "PRAGMA main.cache_size(100)",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
             "PRAGMA table_info(t)",
             "BEGIN",
             "ROLLBACK",

@@ -112,7 +112,7 @@ impl StatementConnection {
         if let Some(mut loan) = self.lodging.take(key) {
             let card = loan.card_mut();
             if !card.has_tables || card.epoch == self.watch.epoch() {
-                card.count_use();
+                card.count_use(self.registry());
                 self.count(StatementEvent::Hit, 1);
                 self.observe(&mut loan);
                 return Ok(CachedStatement::new(self, loan));
@@ -134,13 +134,13 @@ impl StatementConnection {
     #[cold]
     fn prepare_anew(&self, key: &StatementKey<'_>) -> rusqlite::Result<CachedStatement<'_>> {
         self.count(StatementEvent::Miss, 1);
-        let mut loan = self.prepare_loan(key)?;
+        let mut loan = self.prepare_loan(key, PrepFlags::default())?;
         self.observe(&mut loan);
         Ok(CachedStatement::new(self, loan))
     }
 
-    fn prepare_loan(&self, key: &StatementKey<'_>) -> rusqlite::Result<Loan<'_, Card>> {
-        let flags = if self.capacity() == 0 { PrepFlags::default() } else { PrepFlags::SQLITE_PREPARE_PERSISTENT };
+    fn prepare_loan(&self, key: &StatementKey<'_>, mut flags: PrepFlags) -> rusqlite::Result<Loan<'_, Card>> {
+        flags.set(PrepFlags::SQLITE_PREPARE_PERSISTENT, self.capacity() > 0);
         // Before the preparation: what happens to the schema during it outdates the statement.
         let epoch = self.watch.epoch();
         // A preparation that finds no table or column looks whether the schema is still the one in the file, and loads that.
@@ -183,7 +183,7 @@ impl StatementConnection {
             }
             if let Some(loan) = self.lodging.take(&StatementKey::new(text)) {
                 loan.end(true);
-            } else if let Ok(loan) = self.prepare_loan(&StatementKey::new(text)) {
+            } else if let Ok(loan) = self.prepare_loan(&StatementKey::new(text), PrepFlags::SQLITE_PREPARE_DONT_LOG) {
                 let keep = loan.card().is_worth_keeping();
                 if loan.end(keep) {
                     self.count(StatementEvent::Evict, 1);

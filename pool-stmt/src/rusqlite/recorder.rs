@@ -62,24 +62,36 @@ impl Recorder {
     }
 
     /// Starts to record what is prepared, until [`recorded`](Self::recorded).
+    ///
+    /// If a recording is under way, a function of the user prepares while SQLite prepares: neither can be told from the other.
     pub(super) fn record(&self) {
-        self.switch(Preparing::Us(Recording::default()));
+        let before = self.switch(Preparing::Us(Recording::default()));
+        if let (Preparing::Us(_), Preparing::Us(recording)) = (before, &mut self.0.state.lock().preparing) {
+            recording.accesses.unknown = true;
+        }
     }
 
     /// Ends a recording and returns it.
     pub(super) fn recorded(&self) -> Recording {
         match self.switch(Preparing::Others) {
             Preparing::Us(recording) => recording,
-            _ => Recording::default(),
+            before => {
+                self.switch(before);
+                Recording { accesses: Accesses { unknown: true, ..Accesses::default() }, first_write: None }
+            }
         }
     }
 
     /// Overhears what is prepared while `prepare` runs.
     pub(super) fn mute<T>(&self, prepare: impl FnOnce() -> T) -> T {
-        let before = self.switch(Preparing::Nobody);
-        let result = prepare();
-        self.switch(before);
-        result
+        struct Unmute<'r>(&'r Recorder, Option<Preparing>);
+        impl Drop for Unmute<'_> {
+            fn drop(&mut self) {
+                self.0.switch(self.1.take().unwrap_or_default());
+            }
+        }
+        let _unmute = Unmute(self, Some(self.switch(Preparing::Nobody)));
+        prepare()
     }
 
     /// Returns what others prepared since the last call.
@@ -143,7 +155,7 @@ fn write_kind(action: &AuthAction<'_>) -> Option<StatementKind> {
     }
 }
 
-/// Enters one action; returns whether it may change the schema.
+/// Enters one action; returns whether it may outdate prepared statements.
 fn note(accesses: &mut Accesses, context: &AuthContext<'_>) -> bool {
     let database = context.database_name.unwrap_or("main");
     let mut changes = false;
@@ -193,7 +205,8 @@ fn note(accesses: &mut Accesses, context: &AuthContext<'_>) -> bool {
         | AuthAction::Detach { .. } => changes = true,
         AuthAction::Pragma { pragma_name, pragma_value } => {
             accesses.unknown = true;
-            changes = classify::pragma_has_effect(pragma_name, pragma_value.is_some());
+            accesses.changes_schema |= classify::pragma_has_effect(pragma_name, pragma_value.is_some());
+            changes = classify::pragma_outdates(pragma_name, pragma_value.is_some());
         }
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => accesses.controls_transaction = true,
         AuthAction::Function { function_name } => {
