@@ -19,18 +19,22 @@ use crate::opening::{Task, prepare};
 use crate::queue::{Grant, NodeId, State};
 use crate::shared::{Custody, Shared, Verdict};
 use crate::slot::Claim;
-
-/// How long a waiting thread may be overtaken by others that are already running, where waking it first would cost a
-/// context switch for every lease (the eventual fairness of parking_lot's mutex). Tasks are never overtaken.
-pub(crate) const PATIENCE: Duration = Duration::from_micros(500);
+#[cfg(all(feature = "tokio", not(loom)))]
+use crate::sync::Ordering;
+use crate::turn;
 
 type Acquired<M> = Result<Claim<<M as Manager>::Connection>, AcquireError<<M as Manager>::Error>>;
 type Preparation<'p, M> = Pin<Box<dyn Future<Output = Acquired<M>> + Send + 'p>>;
 
 enum Stage<'p, M: Manager> {
     Start,
+    /// Has let other tasks run before its first try.
+    Yielded,
     Waiting(NodeId),
-    Preparing { preparation: Preparation<'p, M>, timer: Option<NodeId> },
+    Preparing {
+        preparation: Preparation<'p, M>,
+        timer: Option<NodeId>,
+    },
     Done,
 }
 
@@ -69,7 +73,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
     fn poll_long(&mut self, context: &mut Context<'_>) -> Poll<Acquired<M>> {
         loop {
             let task = match &mut self.stage {
-                Stage::Start => ready!(self.enter(context)),
+                Stage::Start | Stage::Yielded => ready!(self.enter(context)),
                 Stage::Waiting(id) => {
                     let id = *id;
                     ready!(self.poll_waiting(id, context))
@@ -114,15 +118,13 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let timeout = self.timeout.unwrap_or(ledger.options.acquire_timeout);
         self.since = now;
         self.deadline = now.saturating_add(nanos(timeout));
-        let patience = ledger.queue.patience();
-        if patience.is_none_or(|patience| self.thread && now < patience)
+        let first = ledger.queue.waiting() == 0;
+        if (first || self.thread && ledger.may_overtake(now))
             && let Some(claim) = shared.slots.claim_inside(false)
         {
             return Poll::Ready(Ok(Grant::Connection(claim)));
         }
-        if patience.is_none()
-            && let Some(vacancy) = ledger.take_vacancy(&shared.slots)
-        {
+        if first && let Some(vacancy) = ledger.take_vacancy(&shared.slots) {
             return Poll::Ready(Ok(Grant::Open(vacancy)));
         }
         if self.deadline <= now {
@@ -136,13 +138,13 @@ impl<'p, M: Manager> Acquire<'p, M> {
             return Poll::Ready(Err(AcquireError::TooManyWaiters { limit }));
         }
         let patient = self.thread && !shared.clock.is_manual();
-        let patience = if patient { now.saturating_add(nanos(PATIENCE)) } else { 0 };
+        if patient {
+            turn::queues_up(now);
+        }
         let deadline = if patient { NEVER } else { self.deadline };
-        let id = ledger.queue.join(context.waker().clone(), deadline, patience);
+        let id = ledger.queue.join(context.waker().clone(), deadline, !patient);
         ledger.counts.most_waiting = ledger.counts.most_waiting.max(ledger.queue.waiting());
-        // First the flag, then another look at the idle slots: see `words`.
-        ledger.update_flags(&shared.slots, || now);
-        ledger.dispatch(&shared.slots, || now, &mut effects);
+        ledger.dispatch(&shared.slots, &|| now, &mut effects);
         let served = matches!(ledger.queue.state(id), State::Granted(_));
         if served && let (State::Granted(grant), _) = ledger.queue.leave(id) {
             drop(ledger);
@@ -167,24 +169,17 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let now = shared.clock.now();
         let mut effects = Effects::none();
         let mut ledger = shared.ledger();
-        let mut helped_itself = None;
-        if matches!(ledger.queue.state(id), State::Waiting) {
-            if self.thread && ledger.queue.arrive(id) {
-                helped_itself = shared.slots.claim_inside(false);
-            }
-            if helped_itself.is_none() && now < self.deadline {
-                ledger.queue.rewake(id, context.waker());
-                return Poll::Pending;
-            }
+        if matches!(ledger.queue.state(id), State::Waiting) && now < self.deadline {
+            ledger.queue.rewake(id, context.waker());
+            return Poll::Pending;
         }
         let (state, waker) = ledger.queue.leave(id);
         self.stage = Stage::Done;
-        let outcome = match (state, helped_itself) {
-            (_, Some(claim)) => Ok(Grant::Connection(claim)),
-            (State::Granted(grant), None) => Ok(grant),
-            (State::Closed, None) => Err(AcquireError::Closed),
-            (_, None) => {
-                ledger.dispatch(&shared.slots, || now, &mut effects);
+        let outcome = match state {
+            State::Granted(grant) => Ok(grant),
+            State::Closed => Err(AcquireError::Closed),
+            _ => {
+                ledger.dispatch(&shared.slots, &|| now, &mut effects);
                 drop(ledger);
                 shared.perform(effects);
                 drop(waker);
@@ -196,10 +191,6 @@ impl<'p, M: Manager> Acquire<'p, M> {
             ledger.counts.waited += 1;
             ledger.counts.wait_total += waited;
             ledger.counts.wait_max = ledger.counts.wait_max.max(waited);
-        }
-        if matches!(outcome, Ok(Grant::Connection(_))) && waker.is_some() {
-            // It left the queue by itself: whoever is first now must be told what is left.
-            ledger.dispatch(&shared.slots, || now, &mut effects);
         }
         drop(ledger);
         shared.perform(effects);
@@ -251,6 +242,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let shared = self.shared;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Start | Stage::Done => {}
+            #[cfg(all(feature = "tokio", not(loom)))]
+            Stage::Yielded => {
+                shared.crowd.fetch_sub(1, Ordering::Relaxed);
+            }
+            #[cfg(not(all(feature = "tokio", not(loom))))]
+            Stage::Yielded => {}
             Stage::Preparing { preparation, timer } => {
                 shared.in_runtime(|| drop(preparation));
                 self.forget_timer(timer);
@@ -260,8 +257,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 let mut ledger = shared.ledger();
                 let (state, waker) = ledger.queue.leave(id);
                 if !matches!(state, State::Granted(_)) {
-                    let now = || shared.clock.now();
-                    ledger.dispatch(&shared.slots, now, &mut effects);
+                    ledger.dispatch(&shared.slots, &|| shared.clock.now(), &mut effects);
                 }
                 drop(ledger);
                 drop(waker);
@@ -290,17 +286,50 @@ impl<'p, M: Manager> Acquire<'p, M> {
     }
 }
 
+/// A task's share of its worker.
+#[cfg(all(feature = "tokio", not(loom)))]
+impl<M: Manager> Acquire<'_, M> {
+    /// Spends a unit of tokio's cooperative budget, or says that it is others' turn to run.
+    ///
+    /// The budget of 128 units is what a task alone on its worker gets. While other tasks of this pool have let somebody
+    /// run and wait for the worker themselves, turns are shorter, or 64 tasks would each wait for 8,000 leases.
+    #[inline(always)]
+    fn proceed(&mut self, context: &mut Context<'_>) -> Poll<tokio::task::coop::RestoreOnPending> {
+        if matches!(self.stage, Stage::Yielded) {
+            self.shared.crowd.fetch_sub(1, Ordering::Relaxed);
+            self.stage = Stage::Start;
+        } else if self.shared.crowd.load(Ordering::Relaxed) != 0 && turn::task_turn_is_over() {
+            let _ = std::pin::pin!(tokio::task::yield_now()).poll(context);
+            return Poll::Pending;
+        }
+        tokio::task::coop::poll_proceed(context)
+    }
+
+    #[cold]
+    fn yielded<R>(&mut self) -> Poll<R> {
+        self.shared.crowd.fetch_add(1, Ordering::Relaxed);
+        self.stage = Stage::Yielded;
+        Poll::Pending
+    }
+}
+
 impl<'p, M: Manager> Future for Acquire<'p, M> {
     type Output = Result<Lease<'p, M>, AcquireError<M::Error>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if matches!(this.stage, Stage::Start) {
+        if matches!(this.stage, Stage::Start | Stage::Yielded) {
             // A task that never has to wait must still let others run: an acquire is a unit of tokio's cooperative
             // budget. A thread has no budget to spend.
             #[cfg(all(feature = "tokio", not(loom)))]
-            let spent = if this.thread { None } else { Some(ready!(tokio::task::coop::poll_proceed(context))) };
+            let spent = match this.thread {
+                true => None,
+                false => match this.proceed(context) {
+                    Poll::Ready(spent) => Some(spent),
+                    Poll::Pending => return this.yielded(),
+                },
+            };
             if let Some(claim) = this.shared.try_short(this.caller) {
                 #[cfg(all(feature = "tokio", not(loom)))]
                 if let Some(spent) = spent {
@@ -326,7 +355,7 @@ impl<M: Manager> Drop for Acquire<'_, M> {
 impl<M: Manager> fmt::Debug for Acquire<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
-            Stage::Start => "start",
+            Stage::Start | Stage::Yielded => "start",
             Stage::Waiting(_) => "waiting",
             Stage::Preparing { .. } => "preparing",
             Stage::Done => "done",

@@ -43,8 +43,8 @@ impl<M: Manager> Shared<M> {
         {
             let mut ledger = self.ledger();
             ledger.closed = true;
-            ledger.update_flags(&self.slots, || 0);
-            ledger.dispatch(&self.slots, || 0, &mut effects);
+            ledger.update_flags(&self.slots, &|| 0);
+            ledger.dispatch(&self.slots, &|| 0, &mut effects);
         }
         maintenance::forget(&(self.me.clone() as Weak<dyn Maintained>));
         self.perform(effects);

@@ -3,18 +3,20 @@
 //!
 //! Must not call a manager, an observer or a waker: what is to be done outside the lock is collected in [`Effects`].
 //! Invariants, whenever the lock is free: `occupied <= max_connections` unless the maximum was lowered; if somebody
-//! waits, there is neither a vacancy nor an idle slot for them (or the first of them was nudged to take it); the flags
-//! in the words say [`CALL`] whenever a release must look here.
+//! waits, there is neither a vacancy nor an idle slot for them (or a busy thread left one to itself, see
+//! [`crate::turn`], and maintenance will look when the first waiter's patience is over); the flags in the words say [`CALL`]
+//! whenever a release must look here.
 
 use std::task::Waker;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, nanos};
 use crate::manager::CloseReason;
 use crate::options::Options;
 use crate::queue::{Grant, NodeId, Queue};
 use crate::slot::{Claim, Vacancy};
 use crate::slots::Slots;
 use crate::stats::CloseCounts;
+use crate::turn::PATIENCE;
 use crate::words::{CALL, GATE};
 
 /// What is left to do once the lock is released.
@@ -59,6 +61,9 @@ pub(crate) struct Counts {
     pub(crate) wait_max: Nanos,
     pub(crate) most_waiting: usize,
 }
+
+/// Reads the clock, which is worth avoiding.
+pub(crate) type Now<'n> = &'n dyn Fn() -> Nanos;
 
 #[derive(Debug)]
 pub(crate) struct Ledger<C> {
@@ -150,23 +155,18 @@ impl<C> Ledger<C> {
     }
 
     /// Gives out whatever can be given out, in order, after any change that may allow it.
-    ///
-    /// `now` is asked for only if a thread waits that may be overtaken.
-    pub(crate) fn dispatch(&mut self, slots: &Slots<C>, now: impl Fn() -> Nanos, effects: &mut Effects<C>) {
+    pub(crate) fn dispatch(&mut self, slots: &Slots<C>, now: Now<'_>, effects: &mut Effects<C>) {
         if self.closed {
             return self.dispatch_closed(slots, effects);
         }
+        // First the flags, then the look at the idle slots: see `words`. The model of shrinking needs it here, too.
+        self.update_flags(slots, now);
         while self.total() > 0 && self.occupied > self.options.max_connections {
             let Some(claim) = slots.claim_inside(true) else { break };
             self.start_closing();
             effects.closing.push((claim, CloseReason::Shrunk));
         }
-        while let Some(patience) = self.queue.patience() {
-            let overtakable = patience > 0 && now() < patience;
-            if overtakable && slots.any_idle() {
-                effects.wake(self.queue.nudge());
-                break;
-            }
+        while self.queue.waiting() > 0 {
             let grant = match slots.claim_inside(false) {
                 Some(claim) => Grant::Connection(claim),
                 None => match self.take_vacancy(slots) {
@@ -177,6 +177,11 @@ impl<C> Ledger<C> {
             effects.wake(self.queue.grant(grant));
         }
         self.update_flags(slots, now);
+    }
+
+    /// Tells whether a thread may take a connection before those who wait.
+    pub(crate) fn may_overtake(&mut self, now: Nanos) -> bool {
+        !self.closed && self.occupied <= self.options.max_connections && self.queue.overtake(now, nanos(PATIENCE))
     }
 
     /// A closed pool serves nobody and keeps nothing.
@@ -201,17 +206,15 @@ impl<C> Ledger<C> {
     }
 
     /// Puts the flags into the words if they changed.
-    ///
-    /// Must come before a look at the idle bits when somebody has joined the queue: see [`crate::words`].
-    pub(crate) fn update_flags(&mut self, slots: &Slots<C>, now: impl Fn() -> Nanos) {
+    pub(crate) fn update_flags(&mut self, slots: &Slots<C>, now: Now<'_>) {
         let flags = if self.closed {
             CALL | GATE
         } else {
-            match self.queue.patience() {
-                Some(patience) if patience == 0 || now() >= patience => CALL | GATE,
-                Some(_) => CALL,
-                None if self.occupied > self.options.max_connections => CALL,
-                None => 0,
+            match self.queue.waiting() {
+                0 if self.occupied > self.options.max_connections => CALL,
+                0 => 0,
+                _ if self.queue.is_patient() && !self.queue.has_lost_patience(now(), nanos(PATIENCE)) => CALL,
+                _ => CALL | GATE,
             }
         };
         if flags != self.flags {

@@ -21,6 +21,7 @@ mod slot;
 mod slots;
 mod stats;
 mod sync;
+mod turn;
 mod visit;
 mod words;
 

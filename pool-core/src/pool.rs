@@ -363,7 +363,7 @@ impl<M: Manager> Shared<M> {
             }
             ledger.options = options;
             self.apply_care(&ledger);
-            ledger.dispatch(&self.slots, || self.clock.now(), &mut effects);
+            ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
         }
         self.perform(effects);
         // A shorter interval counts from now on.

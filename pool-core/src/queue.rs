@@ -46,17 +46,10 @@ struct Node<C> {
     state: State<C>,
     waker: Option<Waker>,
     deadline: Nanos,
-    /// Until when others may be served first; zero: never.
-    patience: Nanos,
-    /// The waiter was woken to help itself and has not come yet.
-    nudged: bool,
+    /// Whether nobody may be served before this one.
+    strict: bool,
     before: u32,
     after: u32,
-}
-
-/// Bytes that one waiter costs the pool.
-pub(crate) const fn bytes_per_waiter<C>() -> usize {
-    size_of::<Node<C>>()
 }
 
 #[derive(Debug)]
@@ -68,13 +61,24 @@ pub(crate) struct Queue<C> {
     waiting: usize,
     /// How many of the waiting may never be overtaken.
     strict: usize,
+    /// When the first was overtaken for the first time.
+    overtaken_at: Option<Nanos>,
     /// No deadline is earlier than this.
     earliest: Nanos,
 }
 
 impl<C> Queue<C> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Vec::new(), free: NONE, first: NONE, last: NONE, waiting: 0, strict: 0, earliest: NEVER }
+        Self {
+            nodes: Vec::new(),
+            free: NONE,
+            first: NONE,
+            last: NONE,
+            waiting: 0,
+            strict: 0,
+            overtaken_at: None,
+            earliest: NEVER,
+        }
     }
 
     /// How many wait.
@@ -105,10 +109,10 @@ impl<C> Queue<C> {
     }
 
     /// Joins at the end.
-    pub(crate) fn join(&mut self, waker: Waker, deadline: Nanos, patience: Nanos) -> NodeId {
+    pub(crate) fn join(&mut self, waker: Waker, deadline: Nanos, strict: bool) -> NodeId {
         let last = self.last;
         let state = State::Waiting;
-        let node = Node { state, waker: Some(waker), deadline, patience, nudged: false, before: last, after: NONE };
+        let node = Node { state, waker: Some(waker), deadline, strict, before: last, after: NONE };
         let id = self.add(node);
         match last {
             NONE => self.first = id.0,
@@ -116,23 +120,26 @@ impl<C> Queue<C> {
         }
         self.last = id.0;
         self.waiting += 1;
-        self.strict += usize::from(patience == 0);
+        self.strict += usize::from(strict);
         id
     }
 
     /// Asks for a wake-up at a deadline without joining the queue.
     pub(crate) fn set_timer(&mut self, waker: Waker, deadline: Nanos) -> NodeId {
         let (state, waker) = (State::Timer, Some(waker));
-        self.add(Node { state, waker, deadline, patience: 0, nudged: false, before: NONE, after: NONE })
+        self.add(Node { state, waker, deadline, strict: true, before: NONE, after: NONE })
     }
 
     fn unlink(&mut self, id: u32) {
         let (before, after, strict) = {
             let node = self.node(id);
-            (node.before, node.after, node.patience == 0)
+            (node.before, node.after, node.strict)
         };
         match before {
-            NONE => self.first = after,
+            NONE => {
+                self.first = after;
+                self.overtaken_at = None;
+            }
             _ => self.node(before).after = after,
         }
         match after {
@@ -143,13 +150,19 @@ impl<C> Queue<C> {
         self.strict -= usize::from(strict);
     }
 
-    /// Tells until when the first in the queue may be overtaken (zero: not at all); `None` if nobody waits.
-    pub(crate) fn patience(&self) -> Option<Nanos> {
-        match self.first {
-            NONE => None,
-            _ if self.strict > 0 => Some(0),
-            first => Some(self.nodes[first as usize].patience),
-        }
+    /// Tells whether all who wait may be overtaken for a while.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.strict == 0 && self.waiting > 0
+    }
+
+    /// Tells whether the first may be overtaken at this moment, and from when on it has been.
+    pub(crate) fn overtake(&mut self, now: Nanos, patience: Nanos) -> bool {
+        self.is_patient() && now.saturating_sub(*self.overtaken_at.get_or_insert(now)) < patience
+    }
+
+    /// Tells whether the first has been overtaken for long enough.
+    pub(crate) fn has_lost_patience(&self, now: Nanos, patience: Nanos) -> bool {
+        self.overtaken_at.is_some_and(|at| now.saturating_sub(at) >= patience)
     }
 
     /// Takes the first out of the queue and gives it something; returns whom to wake.
@@ -169,20 +182,6 @@ impl<C> Queue<C> {
         let node = self.node(first);
         node.state = state;
         node.waker.take()
-    }
-
-    /// Returns whom to wake so that the first in the queue helps itself; `None` if it is on its way already.
-    pub(crate) fn nudge(&mut self) -> Option<Waker> {
-        let first = self.first;
-        assert!(first != NONE, "BUG: nobody waits");
-        let node = self.node(first);
-        if std::mem::replace(&mut node.nudged, true) { None } else { node.waker.clone() }
-    }
-
-    /// Tells whether this waiter is the first, and notes that it has come if it was nudged.
-    pub(crate) fn arrive(&mut self, id: NodeId) -> bool {
-        self.node(id.0).nudged = false;
-        self.first == id.0
     }
 
     /// Tells how a wait stands.
@@ -258,19 +257,21 @@ mod tests {
     #[test]
     fn leaving_from_the_middle_keeps_the_order_of_the_others() {
         let mut queue = queue();
-        let ids: Vec<_> = (0..3).map(|_| queue.join(Waker::noop().clone(), NEVER, 0)).collect();
+        let ids: Vec<_> = (0..3).map(|_| queue.join(Waker::noop().clone(), NEVER, true)).collect();
         queue.leave(ids[1]);
-        assert!(queue.arrive(ids[0]));
         queue.dismiss();
-        assert!(queue.arrive(ids[2]));
-        assert_eq!(queue.waiting(), 1);
+        assert!(matches!(queue.state(ids[0]), State::Closed));
+        assert!(matches!(queue.state(ids[2]), State::Waiting));
+        queue.dismiss();
+        assert!(matches!(queue.state(ids[2]), State::Closed));
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]
     fn nodes_are_reused() {
         let mut queue = queue();
         for _ in 0..100 {
-            let id = queue.join(Waker::noop().clone(), NEVER, 0);
+            let id = queue.join(Waker::noop().clone(), NEVER, true);
             queue.leave(id);
         }
         assert_eq!(queue.nodes.len(), 1);
@@ -279,8 +280,8 @@ mod tests {
     #[test]
     fn only_passed_deadlines_expire() {
         let mut queue = queue();
-        let early = queue.join(Waker::noop().clone(), 10, 0);
-        let late = queue.join(Waker::noop().clone(), 20, 0);
+        let early = queue.join(Waker::noop().clone(), 10, true);
+        let late = queue.join(Waker::noop().clone(), 20, true);
         let mut woken = 0;
         queue.expire(9, &mut |_| woken += 1);
         assert_eq!(woken, 0);
@@ -293,16 +294,29 @@ mod tests {
     #[test]
     fn one_strict_waiter_makes_the_queue_strict() {
         let mut queue = queue();
-        queue.join(Waker::noop().clone(), NEVER, 500);
-        assert_eq!(queue.patience(), Some(500));
-        let task = queue.join(Waker::noop().clone(), NEVER, 0);
-        assert_eq!(queue.patience(), Some(0));
+        queue.join(Waker::noop().clone(), NEVER, false);
+        assert!(queue.is_patient());
+        let task = queue.join(Waker::noop().clone(), NEVER, true);
+        assert!(!queue.is_patient());
         queue.leave(task);
-        assert_eq!(queue.patience(), Some(500));
+        assert!(queue.is_patient());
+    }
+
+    #[test]
+    fn patience_counts_from_the_first_time_somebody_goes_past() {
+        let mut queue = queue();
+        let first = queue.join(Waker::noop().clone(), NEVER, false);
+        queue.join(Waker::noop().clone(), NEVER, false);
+        assert!(queue.overtake(1000, 500));
+        assert!(queue.overtake(1499, 500));
+        assert!(!queue.overtake(1500, 500));
+        assert!(queue.has_lost_patience(1500, 500));
+        queue.leave(first);
+        assert!(queue.overtake(1500, 500));
     }
 
     #[test]
     fn a_waiter_costs_less_than_a_hundred_bytes() {
-        assert!(bytes_per_waiter::<[u8; 4096]>() <= 96, "{}", bytes_per_waiter::<[u8; 4096]>());
+        assert!(size_of::<Node<[u8; 4096]>>() <= 96, "{}", size_of::<Node<[u8; 4096]>>());
     }
 }

@@ -18,6 +18,7 @@ use crate::reaper::Reaper;
 use crate::slot::{AGED, Claim, HOOK_AFTER, HOOK_BEFORE, STAMP, TRACK, Vacancy};
 use crate::slots::Slots;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::turn;
 
 /// What a look at a claimed connection says.
 pub(crate) enum Verdict {
@@ -48,6 +49,9 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) reaper: Mutex<Reaper>,
     /// When the maintenance thread wants to come by; a waiter with an earlier deadline calls it.
     pub(crate) next_visit: AtomicU64,
+    /// Tasks that have let others run before their first try. Relaxed: a hint.
+    #[cfg(all(feature = "tokio", not(loom)))]
+    pub(crate) crowd: AtomicUsize,
     /// `Pool` handles; the pool closes when the last one goes.
     pub(crate) handles: AtomicUsize,
     /// The runtime the pool was built in.
@@ -77,6 +81,8 @@ impl<M: Manager> Shared<M> {
             name,
             reaper: Mutex::new(Reaper::default()),
             next_visit: AtomicU64::new(NEVER),
+            #[cfg(all(feature = "tokio", not(loom)))]
+            crowd: AtomicUsize::new(0),
             handles: AtomicUsize::new(1),
             #[cfg(feature = "tokio")]
             runtime: tokio::runtime::Handle::try_current().ok(),
@@ -183,11 +189,30 @@ impl<M: Manager> Shared<M> {
         match cleaned {
             Cleaned::Fit => {
                 if self.slots.publish(claim) {
-                    self.dispatch();
+                    self.answer_call();
                 }
             }
             unfit => self.release_unfit(claim, unfit),
         }
+    }
+
+    /// Looks after those who called while a connection came back.
+    #[cold]
+    fn answer_call(&self) {
+        let mut effects = Effects::none();
+        {
+            let mut ledger = self.ledger();
+            if ledger.queue.is_patient() {
+                let now = self.clock.now();
+                if turn::goes_on(now) && ledger.may_overtake(now) {
+                    drop(ledger);
+                    // Should this thread stay away for once, somebody must look after the first waiter.
+                    return self.call_maintenance_before(now.saturating_add(nanos(turn::PATIENCE)));
+                }
+            }
+            ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
+        }
+        self.perform(effects);
     }
 
     /// Resets a connection that comes back; a panic in the manager is contained.
@@ -262,7 +287,7 @@ impl<M: Manager> Shared<M> {
     #[cold]
     pub(crate) fn dispatch(&self) {
         let mut effects = Effects::none();
-        self.ledger().dispatch(&self.slots, || self.clock.now(), &mut effects);
+        self.ledger().dispatch(&self.slots, &|| self.clock.now(), &mut effects);
         self.perform(effects);
     }
 
@@ -274,7 +299,7 @@ impl<M: Manager> Shared<M> {
             let vacancy = self.close_outside(claim, reason);
             let mut ledger = self.ledger();
             ledger.vacate(vacancy);
-            ledger.dispatch(&self.slots, || self.clock.now(), &mut effects);
+            ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
             self.call_if_too_few(&ledger);
         }
     }
@@ -338,7 +363,7 @@ impl<M: Manager> Shared<M> {
             ledger.counts.detached += 1;
             ledger.counts.errors += u64::from(told.is_err());
             ledger.vacate(vacancy);
-            ledger.dispatch(&self.slots, || self.clock.now(), &mut effects);
+            ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
             self.call_if_too_few(&ledger);
         }
         self.perform(effects);
@@ -360,7 +385,7 @@ impl<M: Manager> Shared<M> {
         {
             let mut ledger = self.ledger();
             ledger.not_opened(vacancy);
-            ledger.dispatch(&self.slots, || self.clock.now(), &mut effects);
+            ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
         }
         self.perform(effects);
     }

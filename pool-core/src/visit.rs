@@ -22,6 +22,8 @@ impl<M: Manager> Shared<M> {
     /// Does everything that is due, or everything at all if forced; returns when to come again.
     pub(crate) fn visit(&self, forced: bool) -> Nanos {
         let now = self.clock.now();
+        // Whoever calls from here on is heard: the end of the visit only ever brings the next one forward.
+        self.next_visit.store(NEVER, Ordering::Release);
         self.expire_waiters(now);
         let options = self.ledger().options.clone();
         if !self.ledger().closed {
@@ -29,15 +31,14 @@ impl<M: Manager> Shared<M> {
             self.refill();
         }
         let next = self.next_visit_after(now, &options);
-        self.next_visit.store(next, Ordering::Release);
-        next
+        self.next_visit.fetch_min(next, Ordering::AcqRel).min(next)
     }
 
     fn expire_waiters(&self, now: Nanos) {
         let mut effects = Effects::none();
         let mut ledger = self.ledger();
         ledger.queue.expire(now, &mut |waker| effects.wake(Some(waker)));
-        ledger.dispatch(&self.slots, || now, &mut effects);
+        ledger.dispatch(&self.slots, &|| now, &mut effects);
         drop(ledger);
         self.perform(effects);
     }

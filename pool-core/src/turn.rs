@@ -1,0 +1,83 @@
+//! Owns how long a running thread or task may go on before those who wait get their turn.
+//!
+//! Handing every connection straight to the first sleeping thread costs a context switch for every lease: some 20 µs
+//! on a small virtual machine, where the work of a lease may be one. A thread that is seen to come back at once may
+//! therefore take its connection again for a short while before it hands over and queues up: everybody gets turns of the same
+//! length in the same order, and one context switch serves a whole turn. (parking_lot's mutex is fair in the same
+//! eventual way.) Nobody is woken for a connection that its last holder is about to take again; should that thread stay
+//! away for once, maintenance looks after the first waiter when its patience is over.
+//!
+//! Must not know pools: a thread has one turn, whatever it takes it in. Invariants: the first waiter is overtaken for
+//! [`PATIENCE`] at most; a thread whose turn is over gets another one only by queueing up.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::clock::Nanos;
+
+/// How long the first waiter lets others past, if it is a thread. Tasks let nobody past.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(500);
+
+/// Leases of a thread's turn: their work should outweigh a context switch, and the turn be over before anybody's
+/// patience is. Leases and not time, for a thread that the system interrupts shall not lose its turn by it.
+const TURN: u32 = 48;
+
+/// A thread that stays away for longer than this is not in a hurry.
+const AT_ONCE: Nanos = 20_000;
+
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Whether this thread came back at once the last time and has not had its turn since.
+    busy: bool,
+    /// Leases of its turn so far.
+    taken: u32,
+    released_at: Nanos,
+}
+
+thread_local! {
+    static TURN_OF_THIS_THREAD: Cell<Turn> = const { Cell::new(Turn { busy: false, taken: 0, released_at: 0 }) };
+}
+
+/// Notes a release while only threads wait; tells whether this thread may take the connection again.
+pub(crate) fn goes_on(now: Nanos) -> bool {
+    let note = |place: &Cell<Turn>| {
+        let mut turn = place.get();
+        turn.taken += 1;
+        turn.busy &= turn.taken < TURN;
+        turn.released_at = now;
+        place.set(turn);
+        turn.busy
+    };
+    // A lease may be dropped while the thread's locals are being destroyed: then its turn is over.
+    TURN_OF_THIS_THREAD.try_with(note).unwrap_or(false)
+}
+
+/// Notes that this thread has to queue up for a connection.
+pub(crate) fn queues_up(now: Nanos) {
+    let note = |place: &Cell<Turn>| {
+        let released_at = place.get().released_at;
+        place.set(Turn { busy: now.saturating_sub(released_at) < AT_ONCE, taken: 0, released_at });
+    };
+    let _ = TURN_OF_THIS_THREAD.try_with(note);
+}
+
+/// Leases of a task's turn while other tasks of the pool wait for the worker.
+#[cfg(all(feature = "tokio", not(loom)))]
+const TASK_TURN: u32 = 4;
+
+#[cfg(all(feature = "tokio", not(loom)))]
+thread_local! {
+    static LEASES_OF_THIS_TURN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts a lease of the task that runs on this worker; tells whether its turn is over.
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) fn task_turn_is_over() -> bool {
+    LEASES_OF_THIS_TURN
+        .try_with(|taken| {
+            let over = taken.get() >= TASK_TURN;
+            taken.set(if over { 0 } else { taken.get() + 1 });
+            over
+        })
+        .unwrap_or(false)
+}

@@ -1,0 +1,279 @@
+//! Models of the concurrent parts, explored by loom over every interleaving up to a bound.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p pool-core --release --test loom`. `LOOM_MAX_PREEMPTIONS` (default
+//! here 2) and `LOOM_MAX_BRANCHES` scale the search. Without the flag this file is empty.
+//!
+//! The models run the whole pool, whose atomics, locks and cells are loom's then; only the maintenance thread is left
+//! out. loom's cell reports any two accesses to a connection that are not ordered, its scheduler any lost wake-up as a
+//! deadlock.
+#![cfg(loom)]
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Waker};
+
+use loom::future::block_on;
+use loom::thread;
+use pool_core::{AcquireError, Manager, Pool};
+
+/// Counts what is open at once (with real atomics: they order nothing that loom would see).
+#[derive(Clone, Default)]
+struct Counting {
+    open: Arc<AtomicUsize>,
+    limit: usize,
+    /// Whether `open` has to wait once.
+    slow: bool,
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Manager for Counting {
+    type Connection = Open;
+    type Error = Infallible;
+
+    async fn open(&self) -> Result<Open, Infallible> {
+        let mut waited = !self.slow;
+        poll_fn(|context: &mut Context<'_>| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        assert!(self.open.fetch_add(1, SeqCst) < self.limit, "more connections than the maximum");
+        Ok(Open(Arc::clone(&self.open)))
+    }
+}
+
+fn pool(connections: usize) -> Pool<Counting> {
+    let manager = Counting { limit: connections, ..Counting::default() };
+    Pool::builder(manager).max_connections(connections).min_connections(0).build().unwrap()
+}
+
+fn model(run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(2);
+    builder.max_branches = builder.max_branches.max(20_000);
+    builder.check(run);
+}
+
+/// At rest nothing is leased, nobody waits, and all counts add up.
+fn check_rest(pool: &Pool<Counting>) {
+    let stats = pool.stats();
+    assert_eq!((stats.leased, stats.waiting, stats.opening), (0, 0, 0), "{stats:?}");
+    assert_eq!(stats.acquired, stats.released, "{stats:?}");
+    assert_eq!(stats.created, stats.total as u64 + stats.closed.total() + stats.detached, "{stats:?}");
+}
+
+#[test]
+fn two_threads_never_share_the_only_connection() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(pool.acquire_blocking().unwrap()))
+        };
+        drop(pool.acquire_blocking().unwrap());
+        other.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_release_never_misses_a_waiter() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let lease = pool.try_acquire_owned().or_else(|| pool.acquire_owned_blocking().ok()).unwrap();
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(lease);
+        waiter.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn three_callers_of_both_kinds_are_all_served() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let spawn = |task: bool| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || match task {
+                true => drop(block_on(pool.acquire()).unwrap()),
+                false => drop(pool.acquire_blocking().unwrap()),
+            })
+        };
+        let (first, second) = (spawn(true), spawn(false));
+        first.join().unwrap();
+        second.join().unwrap();
+        drop(block_on(pool.acquire()).unwrap());
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn two_connections_are_handed_out_by_the_short_way_at_once() {
+    model(|| {
+        let pool = Arc::new(pool(2));
+        let leases = (pool.acquire_blocking().unwrap(), pool.acquire_blocking().unwrap());
+        drop(leases);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(pool.try_acquire()))
+        };
+        drop(pool.try_acquire());
+        other.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_connection_of_a_later_word_reaches_the_waiter_too() {
+    model(|| {
+        // Two slots a word: the third connection lives in the second word.
+        let pool = Arc::new(pool(3));
+        let first = (pool.acquire_blocking().unwrap(), pool.acquire_blocking().unwrap());
+        let third = pool.acquire_owned_blocking().unwrap();
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(third);
+        waiter.join().unwrap();
+        drop(first);
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_waiter_that_gives_up_passes_on_what_it_was_given() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let lease = pool.acquire_owned_blocking().unwrap();
+        let mut quitter = Box::pin(async { drop(pool.acquire().await) });
+        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        let releaser = thread::spawn(move || drop(lease));
+        drop(quitter);
+        waiter.join().unwrap();
+        releaser.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn an_open_that_is_dropped_half_way_frees_its_slot_for_the_next() {
+    model(|| {
+        let manager = Counting { limit: 1, slow: true, ..Counting::default() };
+        let pool = Arc::new(Pool::builder(manager).max_connections(1).min_connections(0).build().unwrap());
+        let mut quitter = Box::pin(async { drop(pool.acquire().await) });
+        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(quitter);
+        waiter.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn closing_answers_everybody_and_keeps_nothing() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let lease = pool.acquire_owned_blocking().unwrap();
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || match block_on(pool.acquire()) {
+                Ok(lease) => drop(lease),
+                Err(AcquireError::Closed) => {}
+                Err(other) => panic!("{other}"),
+            })
+        };
+        let releaser = thread::spawn(move || drop(lease));
+        pool.close_blocking(std::time::Duration::ZERO);
+        waiter.join().unwrap();
+        releaser.join().unwrap();
+        check_rest(&pool);
+        assert_eq!(pool.stats().total, 0);
+    });
+}
+
+#[test]
+fn closing_against_opening_leaves_no_connection_behind() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let opener = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(pool.acquire_blocking()))
+        };
+        pool.close_blocking(std::time::Duration::ZERO);
+        opener.join().unwrap();
+        check_rest(&pool);
+        assert_eq!((pool.stats().total, pool.manager().open.load(SeqCst)), (0, 0));
+    });
+}
+
+#[test]
+fn growing_against_waiting_serves_the_waiter() {
+    model(|| {
+        let manager = Counting { limit: 2, ..Counting::default() };
+        let pool = Arc::new(Pool::builder(manager).max_connections(1).min_connections(0).build().unwrap());
+        let lease = pool.acquire_blocking().unwrap();
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        pool.reconfigure(pool.options().max_connections(2)).unwrap();
+        waiter.join().unwrap();
+        drop(lease);
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn shrinking_against_releasing_ends_at_the_new_maximum() {
+    model(|| {
+        let pool = Arc::new(pool(2));
+        let first = pool.acquire_owned_blocking().unwrap();
+        let second = pool.acquire_owned_blocking().unwrap();
+        let releaser = thread::spawn(move || {
+            drop(first);
+            drop(second);
+        });
+        pool.reconfigure(pool.options().max_connections(1)).unwrap();
+        releaser.join().unwrap();
+        check_rest(&pool);
+        assert_eq!(pool.stats().total, 1);
+    });
+}
+
+#[test]
+fn maintenance_against_an_acquire_never_takes_a_leased_connection() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        drop(pool.acquire_blocking().unwrap());
+        let holder = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(pool.acquire_blocking().unwrap()))
+        };
+        pool.maintain();
+        holder.join().unwrap();
+        check_rest(&pool);
+    });
+}

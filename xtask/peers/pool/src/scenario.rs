@@ -1,0 +1,296 @@
+//! Owns what is measured: one function a question, the same for every competitor.
+//!
+//! Must not know who competes.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::runtime::Runtime;
+
+use crate::peers::{AsyncPool, BlockingPool};
+use crate::report::{Figure, Report};
+
+/// One measuring of one competitor.
+pub struct Round<'r> {
+    pub report: &'r mut Report,
+    pub runtime: &'r Runtime,
+    pub time: Duration,
+}
+
+impl Round<'_> {
+    fn add(&mut self, scenario: &'static str, competitor: &'static str, metric: &'static str, value: f64) {
+        let (unit, better) = match metric {
+            "time" => ("ns", "lower"),
+            "throughput" => ("1/s", "higher"),
+            "least/most" => ("ratio", "higher"),
+            "p99.9" => ("us", "lower"),
+            "starved" => ("tasks", "lower"),
+            "serve" => ("ns/waiter", "lower"),
+            "out of order" => ("waiters", "lower"),
+            _ => ("", "lower"),
+        };
+        self.report.add(Figure { scenario, competitor, metric, unit, better, value });
+    }
+}
+
+/// A microsecond of work.
+fn work() {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_micros(1) {
+        std::hint::spin_loop();
+    }
+}
+
+const BATCH: u64 = 1000;
+
+pub fn alone_blocking<P: BlockingPool>(round: &mut Round<'_>) {
+    let pool = P::new(10);
+    drop(pool.take());
+    let began = Instant::now();
+    let mut count = 0;
+    while began.elapsed() < round.time {
+        for _ in 0..BATCH {
+            black_box(&mut pool.take());
+        }
+        count += BATCH;
+    }
+    round.add("one thread, blocking", P::NAME, "time", began.elapsed().as_nanos() as f64 / count as f64);
+}
+
+pub fn alone_async<P: AsyncPool>(round: &mut Round<'_>) {
+    let time = round.time;
+    let run = async move {
+        let pool = P::new(10);
+        drop(pool.take().await);
+        let began = Instant::now();
+        let mut count = 0;
+        while began.elapsed() < time {
+            for _ in 0..BATCH {
+                black_box(&mut pool.take().await);
+            }
+            count += BATCH;
+        }
+        began.elapsed().as_nanos() as f64 / count as f64
+    };
+    let value = round.runtime.block_on(round.runtime.spawn(run)).unwrap();
+    round.add("one task, async", P::NAME, "time", value);
+}
+
+fn fairness(counts: &[u64]) -> f64 {
+    let (least, most) = (counts.iter().min(), counts.iter().max());
+    *least.unwrap() as f64 / (*most.unwrap()).max(1) as f64
+}
+
+/// Runs this many threads for the round's time; each counts its leases and notes every wait.
+fn threads<P: BlockingPool>(
+    round: &Round<'_>,
+    threads: usize,
+    connections: usize,
+    latency: bool,
+    work: impl Fn() + Sync,
+) -> (f64, Vec<u64>, Histogram<u64>) {
+    let pool = P::new(connections);
+    let stop = AtomicBool::new(false);
+    let start = Barrier::new(threads + 1);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+                    let mut count = 0_u64;
+                    start.wait();
+                    while !stop.load(Relaxed) {
+                        if latency {
+                            let asked = Instant::now();
+                            let lease = pool.take();
+                            waits.saturating_record(asked.elapsed().as_nanos() as u64);
+                            work();
+                            drop(lease);
+                        } else {
+                            black_box(&mut pool.take());
+                        }
+                        count += 1;
+                    }
+                    (count, waits)
+                })
+            })
+            .collect();
+        start.wait();
+        let began = Instant::now();
+        std::thread::sleep(round.time);
+        stop.store(true, Relaxed);
+        let elapsed = began.elapsed().as_secs_f64();
+        let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+        let mut counts = Vec::new();
+        for thread in running {
+            let (count, waits) = thread.join().unwrap();
+            counts.push(count);
+            all.add(waits).unwrap();
+        }
+        (counts.iter().sum::<u64>() as f64 / elapsed, counts, all)
+    })
+}
+
+/// The same with tasks on the runtime's workers.
+fn tasks<P: AsyncPool>(
+    round: &Round<'_>,
+    tasks: usize,
+    connections: usize,
+    latency: bool,
+    yielding: bool,
+) -> (f64, Vec<u64>, Histogram<u64>) {
+    let (runtime, time) = (round.runtime, round.time);
+    let pool = {
+        let _inside = runtime.enter();
+        P::new(connections)
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let counts: Arc<Vec<AtomicU64>> = Arc::new((0..tasks).map(|_| AtomicU64::new(0)).collect());
+    let began = Instant::now();
+    let running: Vec<_> = (0..tasks)
+        .map(|task| {
+            let (pool, stop, counts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&counts));
+            runtime.spawn(async move {
+                let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+                let mut count = 0;
+                while !stop.load(Relaxed) {
+                    if latency {
+                        let asked = Instant::now();
+                        let lease = pool.take().await;
+                        waits.saturating_record(asked.elapsed().as_nanos() as u64);
+                        work();
+                        if yielding {
+                            tokio::task::yield_now().await;
+                        }
+                        drop(lease);
+                    } else {
+                        black_box(&mut pool.take().await);
+                    }
+                    count += 1;
+                }
+                counts[task].store(count, Relaxed);
+                waits
+            })
+        })
+        .collect();
+    std::thread::sleep(time);
+    stop.store(true, Relaxed);
+    let elapsed = began.elapsed().as_secs_f64();
+    let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+    for task in running {
+        all.add(runtime.block_on(task).unwrap()).unwrap();
+    }
+    let counts: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
+    (counts.iter().sum::<u64>() as f64 / elapsed, counts, all)
+}
+
+pub fn two_threads<P: BlockingPool>(round: &mut Round<'_>) {
+    let (rate, counts, _) = threads::<P>(round, 2, 10, false, || {});
+    round.add("two threads or workers, no waiting", P::NAME, "throughput", rate);
+    round.add("two threads or workers, no waiting", P::NAME, "least/most", fairness(&counts));
+}
+
+pub fn two_workers<P: AsyncPool>(round: &mut Round<'_>) {
+    let (rate, counts, _) = tasks::<P>(round, 2, 10, false, false);
+    round.add("two threads or workers, no waiting", P::NAME, "throughput", rate);
+    round.add("two threads or workers, no waiting", P::NAME, "least/most", fairness(&counts));
+}
+
+fn crowd(round: &mut Round<'_>, scenario: &'static str, name: &'static str, run: (f64, Vec<u64>, Histogram<u64>)) {
+    let (rate, counts, waits) = run;
+    if std::env::var_os("PEERS_QUANTILES").is_some() {
+        let shares = [0.5, 0.9, 0.99, 0.992, 0.995, 0.999, 0.9999, 1.0];
+        let quantiles = shares.map(|share| (share, waits.value_at_quantile(share) / 1000));
+        eprintln!("{name}: {quantiles:?} us");
+    }
+    round.add(scenario, name, "throughput", rate);
+    round.add(scenario, name, "least/most", fairness(&counts));
+    round.add(scenario, name, "p99.9", waits.value_at_quantile(0.999) as f64 / 1000.0);
+    round.add(scenario, name, "starved", counts.iter().filter(|&&count| count == 0).count() as f64);
+}
+
+pub fn crowd_of_tasks<P: AsyncPool>(round: &mut Round<'_>) {
+    let run = tasks::<P>(round, 64, 10, true, false);
+    crowd(round, "64 tasks, 10 connections, 1 us", P::NAME, run);
+}
+
+pub fn crowd_of_yielding_tasks<P: AsyncPool>(round: &mut Round<'_>) {
+    let run = tasks::<P>(round, 64, 10, true, true);
+    crowd(round, "64 tasks, 10 connections, 1 us, yield while held", P::NAME, run);
+}
+
+pub fn crowd_of_threads<P: BlockingPool>(round: &mut Round<'_>) {
+    let run = threads::<P>(round, 64, 10, true, work);
+    crowd(round, "64 threads, 10 connections, 1 us", P::NAME, run);
+}
+
+/// Ten thousand tasks queue for one connection, on one thread so that the order of arrival is known.
+pub fn many_waiters<P: AsyncPool>(round: &mut Round<'_>) {
+    const WAITERS: usize = 10_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (serve, disorder) = runtime.block_on(async {
+        let pool = P::new(1);
+        let lease = pool.take().await;
+        let next = Arc::new(AtomicU64::new(0));
+        let disorder = Arc::new(AtomicU64::new(0));
+        let waiting: Vec<_> = (0..WAITERS)
+            .map(|turn| {
+                let (pool, next, disorder) = (pool.clone(), Arc::clone(&next), Arc::clone(&disorder));
+                tokio::spawn(async move {
+                    let lease = pool.take().await;
+                    if next.fetch_add(1, Relaxed) != turn as u64 {
+                        disorder.fetch_add(1, Relaxed);
+                    }
+                    drop(lease);
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        drop(lease);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        (began.elapsed().as_nanos() as f64 / WAITERS as f64, disorder.load(Relaxed))
+    });
+    round.add("10,000 waiters for one connection", P::NAME, "serve", serve);
+    round.add("10,000 waiters for one connection", P::NAME, "out of order", disorder as f64);
+}
+
+/// One thread works while another reads the statistics ten thousand times a second, or does everything but that.
+pub fn observed(round: &mut Round<'_>) {
+    for (name, reading) in [("ours (stats read)", true), ("ours (unread)", false)] {
+        let pool = <crate::peers::OursBlocking as BlockingPool>::new(10);
+        let stop = AtomicBool::new(false);
+        let time = round.time;
+        let value = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    if reading {
+                        black_box(pool.0.stats());
+                    }
+                    let began = Instant::now();
+                    while began.elapsed() < Duration::from_micros(100) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+            let began = Instant::now();
+            let mut count = 0;
+            while began.elapsed() < time {
+                for _ in 0..BATCH {
+                    black_box(&mut pool.take());
+                }
+                count += BATCH;
+            }
+            stop.store(true, Relaxed);
+            began.elapsed().as_nanos() as f64 / count as f64
+        });
+        round.add("stats() 10,000 times a second", name, "time", value);
+    }
+}
