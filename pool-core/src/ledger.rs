@@ -121,6 +121,11 @@ impl<C> Ledger<C> {
         self.occupied - self.opening - self.closing
     }
 
+    /// Tells whether there are more connections than the maximum allows, not counting those on their way out.
+    fn is_over(&self) -> bool {
+        self.occupied - self.closing > self.options.max_connections
+    }
+
     /// Takes the lowest empty slot if the maximum allows one more connection.
     pub(crate) fn take_vacancy(&mut self, slots: &Slots<C>) -> Option<Vacancy<C>> {
         if self.closed || self.occupied >= self.options.max_connections {
@@ -161,7 +166,7 @@ impl<C> Ledger<C> {
         }
         // First the flags, then the look at the idle slots: see `words`. The model of shrinking needs it here, too.
         self.update_flags(slots, now);
-        while self.total() > 0 && self.occupied > self.options.max_connections {
+        while self.is_over() {
             let Some(claim) = slots.claim_inside(true) else { break };
             self.start_closing();
             effects.closing.push((claim, CloseReason::Shrunk));
@@ -181,7 +186,7 @@ impl<C> Ledger<C> {
 
     /// Tells whether a thread may take a connection before those who wait.
     pub(crate) fn may_overtake(&mut self, now: Nanos) -> bool {
-        !self.closed && self.occupied <= self.options.max_connections && self.queue.overtake(now, nanos(PATIENCE))
+        !self.closed && !self.is_over() && self.queue.overtake(now, nanos(PATIENCE))
     }
 
     /// A closed pool serves nobody and keeps nothing.
@@ -211,7 +216,7 @@ impl<C> Ledger<C> {
             CALL | GATE
         } else {
             match self.queue.waiting() {
-                0 if self.occupied > self.options.max_connections => CALL,
+                0 if self.is_over() => CALL,
                 0 => 0,
                 _ if self.queue.is_patient() && !self.queue.has_lost_patience(now(), nanos(PATIENCE)) => CALL,
                 _ => CALL | GATE,

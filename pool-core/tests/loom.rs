@@ -1,7 +1,7 @@
 //! Models of the concurrent parts, explored by loom over every interleaving up to a bound.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p pool-core --release --test loom`. `LOOM_MAX_PREEMPTIONS` (default
-//! here 2) and `LOOM_MAX_BRANCHES` scale the search. Without the flag this file is empty.
+//! here 3) and `LOOM_MAX_BRANCHES` scale the search. Without the flag this file is empty.
 //!
 //! The models run the whole pool, whose atomics, locks and cells are loom's then; only the maintenance thread is left
 //! out. loom's cell reports any two accesses to a connection that are not ordered, its scheduler any lost wake-up as a
@@ -61,7 +61,7 @@ fn pool(connections: usize) -> Pool<Counting> {
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(2);
+    builder.preemption_bound.get_or_insert(3);
     builder.max_branches = builder.max_branches.max(20_000);
     builder.check(run);
 }
