@@ -6,7 +6,7 @@ use std::{
     env,
     ffi::OsString,
     fmt,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use crate::{error::Error, workspace};
@@ -58,16 +58,19 @@ impl Process {
 
     /// Runs it from the root of the workspace, its output going where ours goes.
     pub(crate) fn run(&self) -> Result<(), Error> {
-        println!("$ {self}");
+        eprintln!("$ {self}");
         let status = self.in_root().status().map_err(|source| self.not_started(source))?;
         if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
     }
 
-    /// Runs it quietly from the root of the workspace and returns what it wrote to its standard output.
+    /// Runs it quietly from the root of the workspace and returns what it wrote to its standard output; a failure shows the rest.
     pub(crate) fn read(&self) -> Result<Vec<u8>, Error> {
-        let mut command = self.in_root();
-        let output = command.stderr(Stdio::inherit()).output().map_err(|source| self.not_started(source))?;
-        if output.status.success() { Ok(output.stdout) } else { Err(Error::Failed { command: self.to_string() }) }
+        let output = self.in_root().output().map_err(|source| self.not_started(source))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        Err(Error::Failed { command: self.to_string() })
     }
 
     /// Tells whether it can be started and succeeds; its output goes nowhere.

@@ -9,49 +9,55 @@ use crate::{
     workspace::{Workspace, require},
 };
 
-/// The crates with unsafe parts, and the features that bring these in.
-const CRATES: &[(&str, &[&str])] = &[("pool-core", &[]), ("pool-stmt", &["--features", "rusqlite"])];
+/// The name of such a test, in whichever crate.
+const TEST: &str = "unsafe_parts";
+
+/// The crates that cannot do without.
+const REQUIRED: &[&str] = &["pool-core", "pool-stmt"];
 
 pub(crate) fn run(flags: &SanFlags) -> Result<(), Error> {
-    for (package, _) in CRATES {
-        require(&format!("{package}/tests/unsafe_parts.rs"), "it holds the tests of the unsafe parts")?;
+    for package in REQUIRED {
+        require(&format!("{package}/tests/{TEST}.rs"), "it holds the tests of the unsafe parts")?;
     }
+    let workspace = Workspace::load()?;
+    let with_tests =
+        workspace.packages.iter().filter(|package| package.targets.iter().any(|target| target.name == TEST));
+    let packages: Vec<&str> = with_tests.map(|package| package.name.as_str()).collect();
     let host = host()?;
     if !flags.valgrind_only {
         if nightly_is_installed() {
-            address_sanitizer(&host)?;
+            address_sanitizer(&packages, &host, &workspace)?;
         } else {
             println!("skipped: AddressSanitizer needs the nightly toolchain (rustup toolchain install nightly)");
         }
     }
     if Process::new("valgrind").arg("--version").succeeds() {
-        valgrind(&host)
+        valgrind(&packages, &host)
     } else {
         println!("skipped: valgrind is not installed");
         Ok(())
     }
 }
 
-fn address_sanitizer(host: &str) -> Result<(), Error> {
-    let target = Workspace::load()?.target_directory.join("san");
-    CRATES.iter().try_for_each(|(package, features)| {
+fn address_sanitizer(packages: &[&str], host: &str, workspace: &Workspace) -> Result<(), Error> {
+    let target = workspace.target_directory.join("san");
+    packages.iter().try_for_each(|package| {
         Process::nightly_cargo("test")
             .env("RUSTFLAGS", "-Zsanitizer=address")
             .env("CARGO_TARGET_DIR", target.to_string_lossy())
             // With a target named, build scripts and macros are built without the sanitizer.
-            .args(["-p", package, "--target", host, "--test", "unsafe_parts"])
-            .args(features.iter().copied())
+            .args(["-p", package, "--all-features", "--target", host, "--test", TEST])
             .run()
     })
 }
 
-fn valgrind(host: &str) -> Result<(), Error> {
+fn valgrind(packages: &[&str], host: &str) -> Result<(), Error> {
     let runner = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
-    CRATES.iter().try_for_each(|(package, _)| {
+    packages.iter().try_for_each(|package| {
         Process::cargo("test")
-            .env(&runner, "valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite")
+            .env(&runner, "valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite")
             // The same features as `test`, so that its build serves here as well.
-            .args(["-p", package, "--all-features", "--test", "unsafe_parts"])
+            .args(["-p", package, "--all-features", "--test", TEST])
             .run()
     })
 }
