@@ -87,7 +87,11 @@ pub(crate) struct TextFile {
     pub(crate) text: String,
 }
 
-/// Returns all text files at or below `folder` (from the root of the workspace), sorted by path; what cargo or git wrote is left out.
+/// Hidden folders that belong to the project; others are those of editors and of git.
+const OUR_HIDDEN_FOLDERS: &[&str] = &[".cargo", ".ci"];
+
+/// Returns all text files at or below `folder` (from the root of the workspace), sorted by path; what cargo, git or editors wrote is left
+/// out.
 pub(crate) fn text_files(folder: &str) -> Result<Vec<TextFile>, Error> {
     let mut files = Vec::new();
     collect(&root().join(folder), &mut files)?;
@@ -102,7 +106,9 @@ fn collect(folder: &Path, files: &mut Vec<TextFile>) -> Result<(), Error> {
         let (path, name) = (entry.path(), entry.file_name());
         let kind = entry.file_type().map_err(|source| unreadable(&path, source))?;
         if kind.is_dir() {
-            if name != "target" && name != ".git" {
+            let ours =
+                !name.to_string_lossy().starts_with('.') || OUR_HIDDEN_FOLDERS.iter().any(|known| name == *known);
+            if ours && name != "target" {
                 collect(&path, files)?;
             }
         } else if kind.is_file() {

@@ -50,7 +50,7 @@ pub(crate) struct Outcome {
     pub(crate) after: PoolStats,
 }
 
-/// The latencies of one task. Its lock is taken by that task, and ten times a second by whoever draws the figures.
+/// The latencies of one task or of a few. Its lock is taken by them, and ten times a second by whoever draws the figures.
 #[derive(Debug)]
 struct Meter(Mutex<Histogram<u64>>);
 
@@ -66,17 +66,20 @@ impl Meter {
     }
 }
 
-/// Adds up the latencies of some tasks.
+/// The latencies of all tasks.
 #[derive(Debug, Clone)]
 pub(crate) struct Meters(Arc<[Meter]>);
 
+/// More meters than this would cost memory and spare nobody a wait.
+const METERS: usize = 64;
+
 impl Meters {
     pub(crate) fn new(tasks: usize) -> Self {
-        Self((0..tasks).map(|_| Meter(Mutex::new(histogram()))).collect())
+        Self((0..tasks.min(METERS)).map(|_| Meter(Mutex::new(histogram()))).collect())
     }
 
     pub(crate) fn record(&self, task: usize, latency: Duration) {
-        self.0[task].lock().saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.0[task % METERS].lock().saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn sum(&self) -> Histogram<u64> {
