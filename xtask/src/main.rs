@@ -9,6 +9,10 @@
 
 mod bench;
 mod ci;
+#[cfg(feature = "demo")]
+mod demo;
+#[cfg(not(feature = "demo"))]
+#[path = "launch.rs"]
 mod demo;
 mod docs;
 mod error;

@@ -45,6 +45,14 @@ pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The name that was quoted, or what was not a quoted name.
+pub(crate) fn unquote(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.into(),
+    }
+}
+
 /// Finds the tables of the main database, in the order they were made; SQLite's own are left out.
 pub(crate) fn tables(conn: &Connection) -> Result<Vec<Table>> {
     let mut list = conn.prepare(
@@ -171,6 +179,7 @@ mod tests {
         assert_eq!(found[0].name, r#"a "b" [c]; DROP TABLE x"#);
         assert_eq!(quote(&found[0].name), r#""a ""b"" [c]; DROP TABLE x""#);
         assert_eq!(found[0].indexed, [r#""d""e""#]);
+        assert_eq!((unquote(&found[0].indexed[0]), unquote("rowid")), (r#"d"e"#.to_owned(), "rowid".to_owned()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     catalog::{self, Kind, Table},
     dice::Dice,
     error::{Error, problem},
-    numbers::{count, thousands},
+    numbers::{count, printable, thousands},
     phase::{Outcome, Stage},
     queries::{self, Queries, Query, RowCount},
     report::{self, Check},
@@ -91,7 +91,8 @@ pub(crate) fn show(screen: Screen, contents: &Contents) {
                 Kind::View => "(view)".into(),
                 Kind::Virtual => "(virtual table)".into(),
                 Kind::Table | Kind::WithoutRowid => {
-                    found.key.join(", ").replace("\"\"", "\u{1}").replace('"', "").replace('\u{1}', "\"")
+                    let names: Vec<_> = found.key.iter().map(|column| catalog::unquote(column)).collect();
+                    printable(&names.join(", "))
                 }
             };
             let rows = match rows {
@@ -99,7 +100,13 @@ pub(crate) fn show(screen: Screen, contents: &Contents) {
                 RowCount::MoreThan(rows) => format!("> {}", thousands(*rows)),
                 RowCount::Unknown => "?".into(),
             };
-            table.add_row([found.name.clone(), rows, by, found.indexes.to_string(), parents.join(", ")]);
+            table.add_row([
+                printable(&found.name),
+                rows,
+                by,
+                found.indexes.to_string(),
+                printable(&parents.join(", ")),
+            ]);
         }
         for numbers in [1, 3] {
             if let Some(column) = table.column_mut(numbers) {
@@ -112,7 +119,7 @@ pub(crate) fn show(screen: Screen, contents: &Contents) {
         }
     }
     for left_out in &contents.queries.left_out {
-        println!("{}", screen.quiet(&format!("left out  {left_out}")));
+        println!("{}", screen.quiet(&format!("left out  {}", printable(left_out))));
     }
 }
 

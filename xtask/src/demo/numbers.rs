@@ -1,4 +1,4 @@
-//! Numbers as people read them. Pure; knows no figure's meaning.
+//! Numbers as people read them, and names as terminals may. Pure; knows no figure's meaning.
 
 use std::time::Duration;
 
@@ -66,6 +66,12 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number as u64), if number == 1 { one } else { many })
 }
 
+/// A name from somewhere, with nothing in it that a terminal would obey.
+pub(crate) fn printable(name: &str) -> String {
+    let harmless = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    name.chars().map(harmless).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +98,10 @@ mod tests {
             .map(|(part, whole)| share(part, whole))
             .collect();
         assert_eq!(shares, ["–", "0.0 %", "33.3 %", "99.99 %", "100 %"]);
+    }
+
+    #[test]
+    fn a_name_gives_the_terminal_no_orders() {
+        assert_eq!(printable("\u{1b}[2Jclear, \"ключ\"\n"), "\\u{1b}[2Jclear, \"ключ\"\\n");
     }
 }

@@ -72,6 +72,15 @@ impl Screen {
         self.begin(name, Some(length), "{spinner:.cyan} {prefix} {bar:28.cyan/black.bright} {percent:>3} %  {wide_msg}")
     }
 
+    /// Shows that something goes on, to who watches, until [`Line::abandon`].
+    pub(crate) fn wait(self, what: &str) -> Line {
+        let line = self.begin(what, None, "{spinner:.cyan} {prefix}");
+        if let Some((bar, _)) = &line.bar {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        line
+    }
+
     fn begin(self, name: &str, length: Option<u64>, template: &str) -> Line {
         let prefix = format!("{name:<NAME_WIDTH$}");
         if !self.terminal {

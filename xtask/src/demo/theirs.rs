@@ -28,9 +28,11 @@ pub(crate) async fn run(
     screen: Screen,
     stop: Stop,
 ) -> Result<(), Error> {
-    let before = inspect(path)?;
+    let looking = screen.wait("looking at what is in it");
     let had_side_files = !side_files(path).is_empty();
-    let contents = foreign::explore(path, before.size, patience)?;
+    let seen = inspect(path).and_then(|before| Ok((foreign::explore(path, before.size, patience)?, before)));
+    looking.abandon();
+    let (contents, before) = seen?;
     let unusable =
         |error: pool_manager::Error| Error::Unusable { path: path.to_owned(), problem: pool_problem(&error) };
     let db = DatabaseManager::builder()
