@@ -8,6 +8,7 @@ mod closing;
 mod lane;
 mod opening;
 mod promises;
+mod real_data;
 mod schema;
 mod settings;
 mod support;
