@@ -176,6 +176,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let (state, waker) = ledger.queue.leave(id);
         self.stage = Stage::Done;
         let outcome = match state {
+            State::Granted(grant) if ledger.closed => {
+                drop(ledger);
+                drop(waker);
+                self.return_grant(grant);
+                return Poll::Ready(Err(AcquireError::Closed));
+            }
             State::Granted(grant) => Ok(grant),
             State::Closed => Err(AcquireError::Closed),
             _ => {
@@ -262,12 +268,17 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 drop(ledger);
                 drop(waker);
                 shared.perform(effects);
-                match state {
-                    State::Granted(Grant::Connection(claim)) => shared.publish(claim),
-                    State::Granted(Grant::Open(vacancy)) => shared.not_opened(vacancy),
-                    _ => {}
+                if let State::Granted(grant) = state {
+                    self.return_grant(grant);
                 }
             }
+        }
+    }
+
+    fn return_grant(&self, grant: Grant<M::Connection>) {
+        match grant {
+            Grant::Connection(claim) => self.shared.publish(claim),
+            Grant::Open(vacancy) => self.shared.not_opened(vacancy),
         }
     }
 
@@ -291,14 +302,14 @@ impl<'p, M: Manager> Acquire<'p, M> {
 impl<M: Manager> Acquire<'_, M> {
     /// Spends a unit of tokio's cooperative budget, or says that it is others' turn to run.
     ///
-    /// The budget of 128 units is what a task alone on its worker gets. While other tasks of this pool have let somebody
-    /// run and wait for the worker themselves, turns are shorter, or 64 tasks would each wait for 8,000 leases.
+    /// The budget of 128 units is what a task gets while nobody else wants connections. While other tasks have let somebody run
+    /// here and wait for their worker again, a turn is one lease, or each of 64 tasks would wait for 8,000.
     #[inline(always)]
     fn proceed(&mut self, context: &mut Context<'_>) -> Poll<tokio::task::coop::RestoreOnPending> {
         if matches!(self.stage, Stage::Yielded) {
             self.shared.crowd.fetch_sub(1, Ordering::Relaxed);
             self.stage = Stage::Start;
-        } else if self.shared.crowd.load(Ordering::Relaxed) != 0 && turn::task_turn_is_over() {
+        } else if self.shared.crowd.load(Ordering::Relaxed) != 0 {
             let _ = std::pin::pin!(tokio::task::yield_now()).poll(context);
             return Poll::Pending;
         }

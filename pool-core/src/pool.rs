@@ -224,7 +224,7 @@ impl<M: Manager> Pool<M> {
     /// Puts new limits and times in force while the pool is in use.
     ///
     /// A higher maximum serves waiters at once; a lower one closes idle connections at once and others when they
-    /// come back. New ages count from when each connection was opened. A waiting acquire keeps the deadline it had.
+    /// come back, with those whose opening is under way among them. New ages count from when each connection was opened. A waiting acquire keeps the deadline it had.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool};

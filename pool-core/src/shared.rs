@@ -200,9 +200,11 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn answer_call(&self) {
         let mut effects = Effects::none();
+        let among_threads;
         {
             let mut ledger = self.ledger();
-            if ledger.queue.is_patient() {
+            among_threads = ledger.queue.is_patient();
+            if among_threads {
                 let now = self.clock.now();
                 if turn::goes_on(now) && ledger.may_overtake(now) {
                     drop(ledger);
@@ -213,6 +215,9 @@ impl<M: Manager> Shared<M> {
             ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
         }
         self.perform(effects);
+        if among_threads {
+            turn::done(self.clock.now());
+        }
     }
 
     /// Resets a connection that comes back; a panic in the manager is contained.

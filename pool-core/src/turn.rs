@@ -1,4 +1,4 @@
-//! Owns how long a running thread or task may go on before those who wait get their turn.
+//! Owns how long a running thread may go on before those who wait get their turn.
 //!
 //! Handing every connection straight to the first sleeping thread costs a context switch for every lease: some 20 µs
 //! on a small virtual machine, where the work of a lease may be one. A thread that is seen to come back at once may
@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_micros(500);
 const TURN: u32 = 48;
 
 /// A thread that stays away for longer than this is not in a hurry.
-const AT_ONCE: Nanos = 20_000;
+const AT_ONCE: Nanos = 100_000;
 
 #[derive(Clone, Copy)]
 struct Turn {
@@ -52,6 +52,11 @@ pub(crate) fn goes_on(now: Nanos) -> bool {
     TURN_OF_THIS_THREAD.try_with(note).unwrap_or(false)
 }
 
+/// Notes that what a release had to do, such as waking somebody, is done: from here on counts how long the thread stays away.
+pub(crate) fn done(now: Nanos) {
+    let _ = TURN_OF_THIS_THREAD.try_with(|place| place.set(Turn { released_at: now, ..place.get() }));
+}
+
 /// Notes that this thread has to queue up for a connection.
 pub(crate) fn queues_up(now: Nanos) {
     let note = |place: &Cell<Turn>| {
@@ -59,25 +64,4 @@ pub(crate) fn queues_up(now: Nanos) {
         place.set(Turn { busy: now.saturating_sub(released_at) < AT_ONCE, taken: 0, released_at });
     };
     let _ = TURN_OF_THIS_THREAD.try_with(note);
-}
-
-/// Leases of a task's turn while other tasks of the pool wait for the worker.
-#[cfg(all(feature = "tokio", not(loom)))]
-const TASK_TURN: u32 = 4;
-
-#[cfg(all(feature = "tokio", not(loom)))]
-thread_local! {
-    static LEASES_OF_THIS_TURN: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Counts a lease of the task that runs on this worker; tells whether its turn is over.
-#[cfg(all(feature = "tokio", not(loom)))]
-pub(crate) fn task_turn_is_over() -> bool {
-    LEASES_OF_THIS_TURN
-        .try_with(|taken| {
-            let over = taken.get() >= TASK_TURN;
-            taken.set(if over { 0 } else { taken.get() + 1 });
-            over
-        })
-        .unwrap_or(false)
 }

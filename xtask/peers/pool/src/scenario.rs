@@ -204,7 +204,9 @@ fn crowd(round: &mut Round<'_>, scenario: &'static str, name: &'static str, run:
     if std::env::var_os("PEERS_QUANTILES").is_some() {
         let shares = [0.5, 0.9, 0.99, 0.992, 0.995, 0.999, 0.9999, 1.0];
         let quantiles = shares.map(|share| (share, waits.value_at_quantile(share) / 1000));
-        eprintln!("{name}: {quantiles:?} us");
+        let mut counts = counts.clone();
+        counts.sort_unstable();
+        eprintln!("{name}: {quantiles:?} us, leases {counts:?}");
     }
     round.add(scenario, name, "throughput", rate);
     round.add(scenario, name, "least/most", fairness(&counts));
