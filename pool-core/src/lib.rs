@@ -1,5 +1,7 @@
 //! A generic connection pool: fair, fast, and one for async and blocking callers alike.
 mod acquire;
+#[cfg(any(feature = "r2d2", feature = "bb8", feature = "deadpool"))]
+pub mod adapter;
 mod block;
 mod builder;
 mod clock;

@@ -3,7 +3,7 @@
 //! Must not know who competes.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,21 @@ fn work() {
 }
 
 const BATCH: u64 = 1000;
+
+/// The stages of a crowd: whoever starts first is alone for a while, so counting begins when all have settled.
+const SETTLING: u8 = 0;
+const COUNTING: u8 = 1;
+const OVER: u8 = 2;
+
+/// Leads a crowd through its stages; returns the seconds in which it was counted.
+fn lead(stage: &AtomicU8, time: Duration) -> f64 {
+    std::thread::sleep(Duration::from_millis(200).min(time));
+    stage.store(COUNTING, Relaxed);
+    let began = Instant::now();
+    std::thread::sleep(time);
+    stage.store(OVER, Relaxed);
+    began.elapsed().as_secs_f64()
+}
 
 pub fn alone_blocking<P: BlockingPool>(round: &mut Round<'_>) {
     let pool = P::new(10);
@@ -93,7 +108,7 @@ fn threads<P: BlockingPool>(
     work: impl Fn() + Sync,
 ) -> (f64, Vec<u64>, Histogram<u64>) {
     let pool = P::new(connections);
-    let stop = AtomicBool::new(false);
+    let stage = AtomicU8::new(SETTLING);
     let start = Barrier::new(threads + 1);
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
@@ -102,27 +117,31 @@ fn threads<P: BlockingPool>(
                     let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
                     let mut count = 0_u64;
                     start.wait();
-                    while !stop.load(Relaxed) {
+                    loop {
+                        let counting = match stage.load(Relaxed) {
+                            OVER => break,
+                            stage => stage == COUNTING,
+                        };
                         if latency {
                             let asked = Instant::now();
                             let lease = pool.take();
-                            waits.saturating_record(asked.elapsed().as_nanos() as u64);
+                            let wait = asked.elapsed();
+                            if counting {
+                                waits.saturating_record(wait.as_nanos() as u64);
+                            }
                             work();
                             drop(lease);
                         } else {
                             black_box(&mut pool.take());
                         }
-                        count += 1;
+                        count += u64::from(counting);
                     }
                     (count, waits)
                 })
             })
             .collect();
         start.wait();
-        let began = Instant::now();
-        std::thread::sleep(round.time);
-        stop.store(true, Relaxed);
-        let elapsed = began.elapsed().as_secs_f64();
+        let elapsed = lead(&stage, round.time);
         let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
         let mut counts = Vec::new();
         for thread in running {
@@ -147,20 +166,26 @@ fn tasks<P: AsyncPool>(
         let _inside = runtime.enter();
         P::new(connections)
     };
-    let stop = Arc::new(AtomicBool::new(false));
+    let stage = Arc::new(AtomicU8::new(SETTLING));
     let counts: Arc<Vec<AtomicU64>> = Arc::new((0..tasks).map(|_| AtomicU64::new(0)).collect());
-    let began = Instant::now();
     let running: Vec<_> = (0..tasks)
         .map(|task| {
-            let (pool, stop, counts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&counts));
+            let (pool, stage, counts) = (pool.clone(), Arc::clone(&stage), Arc::clone(&counts));
             runtime.spawn(async move {
                 let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
-                let mut count = 0;
-                while !stop.load(Relaxed) {
+                let mut count = 0_u64;
+                loop {
+                    let counting = match stage.load(Relaxed) {
+                        OVER => break,
+                        stage => stage == COUNTING,
+                    };
                     if latency {
                         let asked = Instant::now();
                         let lease = pool.take().await;
-                        waits.saturating_record(asked.elapsed().as_nanos() as u64);
+                        let wait = asked.elapsed();
+                        if counting {
+                            waits.saturating_record(wait.as_nanos() as u64);
+                        }
                         work();
                         if yielding {
                             tokio::task::yield_now().await;
@@ -169,16 +194,14 @@ fn tasks<P: AsyncPool>(
                     } else {
                         black_box(&mut pool.take().await);
                     }
-                    count += 1;
+                    count += u64::from(counting);
                 }
                 counts[task].store(count, Relaxed);
                 waits
             })
         })
         .collect();
-    std::thread::sleep(time);
-    stop.store(true, Relaxed);
-    let elapsed = began.elapsed().as_secs_f64();
+    let elapsed = lead(&stage, time);
     let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
     for task in running {
         all.add(runtime.block_on(task).unwrap()).unwrap();
