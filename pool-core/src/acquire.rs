@@ -29,6 +29,7 @@ type Preparation<'p, M> = Pin<Box<dyn Future<Output = Acquired<M>> + Send + 'p>>
 enum Stage<'p, M: Manager> {
     Start,
     /// Has let other tasks run before its first try.
+    #[cfg(all(feature = "tokio", not(loom)))]
     Yielded,
     Waiting(NodeId),
     Preparing {
@@ -36,6 +37,19 @@ enum Stage<'p, M: Manager> {
         timer: Option<NodeId>,
     },
     Done,
+}
+
+impl<M: Manager> Stage<'_, M> {
+    /// Tells whether nothing has been tried yet.
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        match self {
+            Stage::Start => true,
+            #[cfg(all(feature = "tokio", not(loom)))]
+            Stage::Yielded => true,
+            _ => false,
+        }
+    }
 }
 
 /// A call for a connection: the future that [`Pool::acquire`](crate::Pool::acquire) returns.
@@ -73,13 +87,13 @@ impl<'p, M: Manager> Acquire<'p, M> {
     fn poll_long(&mut self, context: &mut Context<'_>) -> Poll<Acquired<M>> {
         loop {
             let task = match &mut self.stage {
-                Stage::Start | Stage::Yielded => ready!(self.enter(context)),
+                stage if stage.is_fresh() => ready!(self.enter(context)),
                 Stage::Waiting(id) => {
                     let id = *id;
                     ready!(self.poll_waiting(id, context))
                 }
                 Stage::Preparing { .. } => return self.poll_preparing(context),
-                Stage::Done => panic!("an acquire was polled after it was done"),
+                _ => panic!("an acquire was polled after it was done"),
             };
             match task {
                 Err(error) => {
@@ -252,8 +266,6 @@ impl<'p, M: Manager> Acquire<'p, M> {
             Stage::Yielded => {
                 shared.crowd.fetch_sub(1, Ordering::Relaxed);
             }
-            #[cfg(not(all(feature = "tokio", not(loom))))]
-            Stage::Yielded => {}
             Stage::Preparing { preparation, timer } => {
                 shared.in_runtime(|| drop(preparation));
                 self.forget_timer(timer);
@@ -300,12 +312,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
 /// A task's share of its worker.
 #[cfg(all(feature = "tokio", not(loom)))]
 impl<M: Manager> Acquire<'_, M> {
-    /// Spends a unit of tokio's cooperative budget, or says that it is others' turn to run.
+    /// Spends tokio's cooperative budget, or says that it is others' turn to run.
     ///
-    /// The budget of 128 units is what a task gets while nobody else wants connections. While other tasks have let somebody run
-    /// here and wait for their worker again, a turn is one lease, or each of 64 tasks would wait for 8,000.
+    /// A unit of the budget buys [`turn::LEASES_A_UNIT`] leases. While other tasks have let somebody run here and wait for
+    /// their worker again, a turn is one lease, or each of 64 tasks would wait for thousands.
     #[inline(always)]
-    fn proceed(&mut self, context: &mut Context<'_>) -> Poll<tokio::task::coop::RestoreOnPending> {
+    fn proceed(&mut self, context: &mut Context<'_>) -> Poll<Option<tokio::task::coop::RestoreOnPending>> {
         if matches!(self.stage, Stage::Yielded) {
             self.shared.crowd.fetch_sub(1, Ordering::Relaxed);
             self.stage = Stage::Start;
@@ -313,7 +325,7 @@ impl<M: Manager> Acquire<'_, M> {
             let _ = std::pin::pin!(tokio::task::yield_now()).poll(context);
             return Poll::Pending;
         }
-        tokio::task::coop::poll_proceed(context)
+        if turn::is_paid_for() { Poll::Ready(None) } else { tokio::task::coop::poll_proceed(context).map(Some) }
     }
 
     #[cold]
@@ -330,14 +342,14 @@ impl<'p, M: Manager> Future for Acquire<'p, M> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if matches!(this.stage, Stage::Start | Stage::Yielded) {
+        if this.stage.is_fresh() {
             // A task that never has to wait must still let others run: an acquire is a unit of tokio's cooperative
             // budget. A thread has no budget to spend.
             #[cfg(all(feature = "tokio", not(loom)))]
             let spent = match this.thread {
                 true => None,
                 false => match this.proceed(context) {
-                    Poll::Ready(spent) => Some(spent),
+                    Poll::Ready(spent) => spent,
                     Poll::Pending => return this.yielded(),
                 },
             };
@@ -365,11 +377,11 @@ impl<M: Manager> Drop for Acquire<'_, M> {
 
 impl<M: Manager> fmt::Debug for Acquire<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.stage {
-            Stage::Start | Stage::Yielded => "start",
+        let stage = match &self.stage {
+            stage if stage.is_fresh() => "start",
             Stage::Waiting(_) => "waiting",
             Stage::Preparing { .. } => "preparing",
-            Stage::Done => "done",
+            _ => "done",
         };
         f.debug_struct("Acquire").field("stage", &stage).field("caller", &self.caller).finish_non_exhaustive()
     }

@@ -46,10 +46,7 @@ mod real {
 
     /// Drives a future on this thread, which is polled again when woken and when the moment of the system clock
     /// has come that the future asks for.
-    pub(crate) fn block_on<F: Future>(future: F, wake_at: impl Fn(&F) -> Nanos) -> F::Output
-    where
-        F: Unpin,
-    {
+    pub(crate) fn block_on<F: Future + Unpin>(future: F, wake_at: impl Fn(&F) -> Nanos) -> F::Output {
         let mut future = pin!(future);
         let (sleeper, waker) = SLEEPER.with(|place| place.borrow_mut().take()).unwrap_or_else(|| {
             let sleeper = Arc::new(Sleeper { thread: thread::current(), woken: AtomicBool::new(false) });
@@ -80,11 +77,44 @@ mod real {
     }
 }
 
-/// Under loom a thread waits without a time limit.
 #[cfg(loom)]
-pub(crate) fn block_on<F: Future + Unpin>(future: F, _wake_at: impl Fn(&F) -> crate::clock::Nanos) -> F::Output {
-    let _ = (std::marker::PhantomData::<Context<'_>>, std::marker::PhantomData::<Poll<()>>);
-    loom::future::block_on(future)
+pub(crate) use modelled::block_on;
+
+/// The same for loom's threads, which wait without a time limit.
+#[cfg(loom)]
+mod modelled {
+    use super::{Context, Future, Poll};
+    use loom::sync::{Condvar, Mutex};
+    use std::pin::pin;
+    use std::sync::{Arc, PoisonError};
+    use std::task::{Wake, Waker};
+
+    struct Sleeper {
+        woken: Mutex<bool>,
+        wake: Condvar,
+    }
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn block_on<F: Future + Unpin>(future: F, _wake_at: impl Fn(&F) -> crate::clock::Nanos) -> F::Output {
+        let mut future = pin!(future);
+        let sleeper = Arc::new(Sleeper { woken: Mutex::new(false), wake: Condvar::new() });
+        let waker = Waker::from(Arc::clone(&sleeper));
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return output;
+            }
+            let mut woken = sleeper.woken.lock().unwrap_or_else(PoisonError::into_inner);
+            while !std::mem::take(&mut *woken) {
+                woken = sleeper.wake.wait(woken).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]

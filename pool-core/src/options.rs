@@ -20,6 +20,7 @@ use crate::slots::MAX_CONNECTIONS;
 /// assert_eq!(options.max_connections, 20);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[must_use = "options do nothing until a pool gets them"]
 #[non_exhaustive]
 pub struct Options {
     /// Most connections open at once, 1 to 4,096; default 10.
@@ -79,7 +80,7 @@ impl Default for Options {
 /// Writes the consuming setters, once for `Options` and once for the builder that contains one.
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident : $kind:ty),+ $(,)?) => {
-        $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $kind) -> Self {
+        $($(#[$doc])* pub fn $name(mut self, $name: $kind) -> Self {
             self.options_mut().$name = $name;
             self
         })+
@@ -121,7 +122,6 @@ impl Options {
     }
 
     /// Sets how many connections are kept open; default 2, zero keeps none.
-    #[must_use]
     pub fn min_connections(mut self, min_connections: usize) -> Self {
         self.min_connections = min_connections;
         self

@@ -216,7 +216,6 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Returns the limits and times in force.
-    #[must_use]
     pub fn options(&self) -> Options {
         self.shared.ledger().options.clone()
     }

@@ -48,8 +48,9 @@ pub(crate) fn goes_on(now: Nanos) -> bool {
         place.set(turn);
         turn.busy
     };
-    // A lease may be dropped while the thread's locals are being destroyed: then its turn is over.
-    TURN_OF_THIS_THREAD.try_with(note).unwrap_or(false)
+    // A lease may be dropped while the thread's locals are being destroyed: then its turn is over. The models know neither
+    // time nor maintenance, on which going on depends.
+    !cfg!(loom) && TURN_OF_THIS_THREAD.try_with(note).unwrap_or(false)
 }
 
 /// Notes that what a release had to do, such as waking somebody, is done: from here on counts how long the thread stays away.
@@ -64,4 +65,26 @@ pub(crate) fn queues_up(now: Nanos) {
         place.set(Turn { busy: now.saturating_sub(released_at) < AT_ONCE, taken: 0, released_at });
     };
     let _ = TURN_OF_THIS_THREAD.try_with(note);
+}
+
+/// Leases that one unit of tokio's cooperative budget buys: a lease without waiting costs a fraction of the channel
+/// operations that the unit is made for, and a task alone on its worker pays some microseconds for each time it yields.
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) const LEASES_A_UNIT: u32 = 4;
+
+#[cfg(all(feature = "tokio", not(loom)))]
+thread_local! {
+    static LEASES_LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts a lease on this worker; tells whether the unit spent last covers it.
+#[cfg(all(feature = "tokio", not(loom)))]
+#[inline(always)]
+pub(crate) fn is_paid_for() -> bool {
+    let pay = |left: &Cell<u32>| {
+        let paid = left.get() > 0;
+        left.set(if paid { left.get() - 1 } else { LEASES_A_UNIT - 1 });
+        paid
+    };
+    LEASES_LEFT.try_with(pay).unwrap_or(false)
 }

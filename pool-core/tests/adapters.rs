@@ -1,4 +1,5 @@
 //! Resources written for other pools, pooled unchanged.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![cfg(all(feature = "r2d2", feature = "bb8", feature = "deadpool"))]
 
 mod common;
@@ -28,7 +29,7 @@ impl Source {
     /// Even numbers pass.
     fn check(&self, number: usize) -> Result<(), Told> {
         self.checked.fetch_add(1, SeqCst);
-        if number % 2 == 0 { Ok(()) } else { Err(Told) }
+        if number.is_multiple_of(2) { Ok(()) } else { Err(Told) }
     }
 }
 

@@ -1,4 +1,5 @@
 //! Closing, hooks, observers, holders, statistics.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 

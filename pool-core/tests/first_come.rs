@@ -1,4 +1,5 @@
 //! Who gets a connection, and when: order, limits, trying, waiting, giving up.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 

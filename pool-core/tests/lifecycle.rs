@@ -1,4 +1,5 @@
 //! What becomes of connections: opening, health, age, idleness, the minimum, resetting, failing.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 

@@ -6,15 +6,16 @@
 //! The models run the whole pool, whose atomics, locks and cells are loom's then; only the maintenance thread is left
 //! out. loom's cell reports any two accesses to a connection that are not ordered, its scheduler any lost wake-up as a
 //! deadlock.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![cfg(loom)]
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
-use loom::future::block_on;
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use pool_core::{AcquireError, Manager, Pool};
 
@@ -51,6 +52,34 @@ impl Manager for Counting {
         .await;
         assert!(self.open.fetch_add(1, SeqCst) < self.limit, "more connections than the maximum");
         Ok(Open(Arc::clone(&self.open)))
+    }
+}
+
+struct Sleeper {
+    woken: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.wake.notify_one();
+    }
+}
+
+/// Drives a future on a thread of the model (loom's own way stumbles over a waker that outlives its wait).
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let sleeper = Arc::new(Sleeper { woken: Mutex::new(false), wake: Condvar::new() });
+    let waker = Waker::from(Arc::clone(&sleeper));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut woken = sleeper.woken.lock().unwrap();
+        while !std::mem::take(&mut *woken) {
+            woken = sleeper.wake.wait(woken).unwrap();
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Connections own memory and are changed through every kind of guard, so that a second holder, a use after free or a
 //! double drop is a fault the tools can see.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::convert::Infallible;
 use std::future::Future;
