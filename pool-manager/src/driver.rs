@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pool_config::PoolConfig;
+use pool_core::CloseReason;
 use pool_stmt::StatementRegistry;
 
 use crate::anchor::{Anchor, Anchorage};
@@ -154,6 +155,15 @@ impl pool_core::Manager for Driver {
 
     fn reset(&self, connection: &mut Connection) -> Result<()> {
         connection.reset()
+    }
+
+    /// Also the way of a connection whose holder panicked: it is not reset, but its permit has to come back, after its transaction is
+    /// rolled back by closing.
+    fn close(&self, connection: Connection, _reason: CloseReason) {
+        let session = Arc::clone(connection.session());
+        session.end();
+        drop(connection);
+        session.give_permit_back();
     }
 
     fn is_broken(&self, connection: &mut Connection) -> bool {
