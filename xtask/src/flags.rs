@@ -103,7 +103,7 @@ pub(crate) struct PropsFlags {
 /// Flags of `loom`.
 #[derive(Debug, Args)]
 pub(crate) struct LoomFlags {
-    /// How often loom may take a thread off its processor in one run; without it loom tries every interleaving there is
+    /// How often loom may take a thread off its processor in one run [default: what the models themselves say]
     #[arg(long)]
     pub(crate) preemptions: Option<u32>,
     /// Only models whose name contains this
