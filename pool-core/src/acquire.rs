@@ -65,6 +65,8 @@ pub struct Acquire<'p, M: Manager> {
     thread: bool,
     since: Nanos,
     deadline: Nanos,
+    /// How much of the time since then is in the statistics already.
+    counted: Nanos,
 }
 
 impl<'p, M: Manager> Acquire<'p, M> {
@@ -75,7 +77,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
         timeout: Option<Duration>,
         thread: bool,
     ) -> Self {
-        Self { shared, stage: Stage::Start, caller, timeout, thread, since: 0, deadline: NEVER }
+        Self { shared, stage: Stage::Start, caller, timeout, thread, since: 0, deadline: NEVER, counted: 0 }
     }
 
     /// When a thread that is parked behind this call must look at the clock.
@@ -184,7 +186,9 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let mut effects = Effects::none();
         let mut ledger = shared.ledger();
         if matches!(ledger.queue.state(id), State::Waiting) && now < self.deadline {
-            ledger.queue.rewake(id, context.waker());
+            let old = ledger.queue.rewake(id, context.waker());
+            drop(ledger);
+            drop(old);
             return Poll::Pending;
         }
         let (state, waker) = ledger.queue.leave(id);
@@ -208,6 +212,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
         };
         if outcome.is_ok() {
             let waited = now.saturating_sub(self.since);
+            self.counted = waited;
             ledger.counts.waited += 1;
             ledger.counts.wait_total += waited;
             ledger.counts.wait_max = ledger.counts.wait_max.max(waited);
@@ -229,6 +234,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
             let timer = timer.take();
             self.stage = Stage::Done;
             self.forget_timer(timer);
+            if acquired.is_ok() {
+                let spent = shared.clock.now().saturating_sub(self.since);
+                let mut ledger = shared.ledger();
+                ledger.counts.wait_total += spent.saturating_sub(self.counted);
+                ledger.counts.wait_max = ledger.counts.wait_max.max(spent);
+            }
             return Poll::Ready(acquired);
         }
         let now = shared.clock.now();
@@ -238,11 +249,15 @@ impl<'p, M: Manager> Acquire<'p, M> {
         }
         let deadline = self.deadline;
         let mut ledger = shared.ledger();
-        match *timer {
+        let old = match *timer {
             Some(timer) => ledger.queue.rewake(timer, context.waker()),
-            None => *timer = Some(ledger.queue.set_timer(context.waker().clone(), deadline)),
-        }
+            None => {
+                *timer = Some(ledger.queue.set_timer(context.waker().clone(), deadline));
+                None
+            }
+        };
         drop(ledger);
+        drop(old);
         if !self.thread {
             shared.call_maintenance_before(deadline);
         }

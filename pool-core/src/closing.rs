@@ -103,15 +103,17 @@ impl<M: Manager> Future for Closing<'_, M> {
             this.forget_timer();
             return Poll::Ready(shared.close_report());
         }
-        match timer {
+        let old = match timer {
             Some(timer) => ledger.queue.rewake(timer, context.waker()),
             None => {
                 let timer = ledger.queue.set_timer(context.waker().clone(), deadline);
                 ledger.closers.push(timer);
                 this.begun = Some((deadline, Some(timer)));
+                None
             }
-        }
+        };
         drop(ledger);
+        drop(old);
         shared.call_maintenance_before(deadline);
         Poll::Pending
     }

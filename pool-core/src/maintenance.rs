@@ -23,6 +23,8 @@ pub(crate) trait Maintained: Send + Sync {
     /// Runs something in the pool's runtime.
     fn enter(&self, run: &mut dyn FnMut());
     fn is_closed(&self) -> bool;
+    /// Asks for the next visit a little later, for the last one did not end as it should.
+    fn postpone(&self);
 }
 
 type PoolRef = Weak<dyn Maintained>;
@@ -53,9 +55,6 @@ impl Task {
     /// Polls the task once; gives it back if it has to wait longer. A panic ends it.
     fn run(mut self) -> Option<Task> {
         let pool = self.pool.upgrade()?;
-        if pool.is_closed() {
-            return None;
-        }
         let waker = Waker::from(Arc::clone(&self.alarm));
         let mut done = true;
         let poll = AssertUnwindSafe(|| {
@@ -71,11 +70,14 @@ impl Task {
 struct State {
     pools: Vec<PoolRef>,
     tasks: Vec<Task>,
+    /// Pools that were closed while one of their tasks may have been under way.
+    forgotten: Vec<PoolRef>,
     called: bool,
     running: bool,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { pools: Vec::new(), tasks: Vec::new(), called: false, running: false });
+static STATE: Mutex<State> =
+    Mutex::new(State { pools: Vec::new(), tasks: Vec::new(), forgotten: Vec::new(), called: false, running: false });
 static CALLED: Condvar = Condvar::new();
 
 impl State {
@@ -109,12 +111,17 @@ pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
     match task.run() {
         None => true,
         Some(task) => {
+            let pool = task.pool.clone();
             let mut state = STATE.lock();
             state.tasks.push(task);
             state.called = true;
             state.ensure_thread();
             drop(state);
             CALLED.notify_one();
+            // Closing may have come by before the task was in the list.
+            if pool.upgrade().is_none_or(|pool| pool.is_closed()) {
+                forget(&pool);
+            }
             false
         }
     }
@@ -126,7 +133,10 @@ pub(crate) fn forget(pool: &PoolRef) {
     state.pools.retain(|known| !known.ptr_eq(pool));
     let (cancelled, kept) = std::mem::take(&mut state.tasks).into_iter().partition(|task| task.pool.ptr_eq(pool));
     state.tasks = kept;
-    state.called = true;
+    if state.running {
+        state.forgotten.push(pool.clone());
+        state.called = true;
+    }
     drop(state);
     CALLED.notify_one();
     drop::<Vec<Task>>(cancelled);
@@ -134,19 +144,26 @@ pub(crate) fn forget(pool: &PoolRef) {
 
 fn run() {
     loop {
-        let (pools, woken) = {
+        let (pools, woken, cancelled) = {
             let mut state = STATE.lock();
             state.called = false;
             let pools: Vec<_> = state.pools.iter().filter_map(Weak::upgrade).collect();
+            // No task is under way here: whoever was when its pool was forgotten is back in the list.
+            let forgotten = std::mem::take(&mut state.forgotten);
+            let cancelled = |task: &mut Task| forgotten.iter().any(|pool| pool.ptr_eq(&task.pool));
+            let cancelled: Vec<Task> = state.tasks.extract_if(.., cancelled).collect();
             let woken = |task: &mut Task| task.alarm.0.swap(false, Ordering::Acquire);
             let woken: Vec<Task> = state.tasks.extract_if(.., woken).collect();
-            (pools, woken)
+            (pools, woken, cancelled)
         };
+        drop(cancelled);
         let mut unfinished: Vec<Task> = woken.into_iter().filter_map(Task::run).collect();
         for pool in &pools {
             if pool.next_visit() <= system_now() {
-                // A visit contains panics of managers and hooks; anything else is a bug that must not end the others.
-                let _ = catch_unwind(AssertUnwindSafe(|| pool.visit()));
+                // A visit contains panics of managers and hooks; what a waker does must not end the other pools' service.
+                if catch_unwind(AssertUnwindSafe(|| pool.visit())).is_err() {
+                    pool.postpone();
+                }
             }
         }
         // Outside the lock: this may be the last reference to a pool.

@@ -189,11 +189,12 @@ impl<C> Queue<C> {
         &self.nodes[id.0 as usize].state
     }
 
-    /// Renews the waker of one who goes on waiting.
-    pub(crate) fn rewake(&mut self, id: NodeId, waker: &Waker) {
+    /// Renews the waker of one who goes on waiting; returns the old one, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn rewake(&mut self, id: NodeId, waker: &Waker) -> Option<Waker> {
         match &mut self.node(id.0).waker {
-            Some(known) if known.will_wake(waker) => {}
-            place => *place = Some(waker.clone()),
+            Some(known) if known.will_wake(waker) => None,
+            place => place.replace(waker.clone()),
         }
     }
 

@@ -50,10 +50,10 @@ pub struct Stats {
     pub refused: u64,
     /// Acquires that had to wait and were served.
     pub waited: u64,
-    /// Time that all served acquires waited, added up. An acquire that finds an idle connection does not read the
-    /// clock and counts as zero.
+    /// Time that all served acquires took, waiting and opening, added up. An acquire that finds an idle connection
+    /// does not read the clock and counts as zero.
     pub acquire_time_total: Duration,
-    /// The longest such wait.
+    /// The longest such acquire.
     pub acquire_time_max: Duration,
     /// The longest queue seen.
     pub most_waiting: usize,

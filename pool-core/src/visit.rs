@@ -227,6 +227,11 @@ impl<M: Manager> Maintained for Shared<M> {
     fn is_closed(&self) -> bool {
         self.ledger().closed
     }
+
+    fn postpone(&self) {
+        let a_second_later = self.clock.now().saturating_add(1_000_000_000);
+        self.next_visit.fetch_min(a_second_later, Ordering::AcqRel);
+    }
 }
 
 impl<M: Manager> TimeWatcher for Shared<M> {
