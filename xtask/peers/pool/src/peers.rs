@@ -8,7 +8,9 @@ use std::time::Duration;
 
 /// What is pooled: something that costs nothing, so that the pool is all that is measured.
 #[derive(Debug, Default)]
-pub struct Thing(pub u64);
+pub struct Thing {
+    _content: u64,
+}
 
 /// One manager for everybody.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +140,12 @@ pub trait BlockingPool: Clone + Send + Sync + 'static {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ours(size: usize) -> pool_core::Pool<Maker> {
-    pool_core::Pool::builder(Maker).max_connections(size).min_connections(size).acquire_timeout(PATIENCE).build().unwrap()
+    pool_core::Pool::builder(Maker)
+        .max_connections(size)
+        .min_connections(size)
+        .acquire_timeout(PATIENCE)
+        .build()
+        .unwrap()
 }
 
 #[derive(Clone)]
