@@ -179,6 +179,7 @@ impl Connection {
         if self.is_busy() {
             return Err(Error::application("a statement was left running"));
         }
+        self.statements.rest();
         Ok(())
     }
 }

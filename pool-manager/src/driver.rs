@@ -132,16 +132,25 @@ impl pool_core::Manager for Driver {
     type Connection = Connection;
     type Error = Error;
 
-    /// Opening reads the file and may wait for another process: in a runtime it runs on a blocking thread.
+    /// Opening reads the file and may wait for another process, so it runs on a thread of its own: it holds up neither a runtime nor
+    /// the maintenance thread, and who waits for it can give up.
     async fn open(&self) -> Result<Connection> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return self.0.connect();
-        }
+        let (tell, told) = tokio::sync::oneshot::channel();
         let database = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || database.connect()).await {
+        let work = move || {
+            let _ = tell.send(database.connect());
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(work);
+        } else {
+            let thread = std::thread::Builder::new().name("pool-open".to_owned());
+            thread
+                .spawn(work)
+                .map_err(|source| Error::System { what: "starting a thread to open a connection", source })?;
+        }
+        match told.await {
             Ok(opened) => opened,
-            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-            // The runtime shuts down: its blocking threads take no more work, this thread still can.
+            // The runtime shuts down and takes no more work; this thread still can.
             Err(_) => self.0.connect(),
         }
     }

@@ -215,6 +215,8 @@ impl Engine {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.open_or_closed()?;
+        // A hit waits for nothing: without this, a task that only hits would keep its worker from all others.
+        tokio::task::consume_budget().await;
         match &self.cache {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some(cache) => cache.get_or_run::<T, F, _>(key, ttl, self.call(Use::Read, observed(query))).await,
@@ -248,10 +250,7 @@ impl Engine {
         let cache = self.cache.as_ref().map(QueryCache::stats);
         let (cache_hits, cache_misses, cache_entries) =
             cache.map_or((0, 0, 0), |cache| (cache.hits, cache.misses, cache.entries as usize));
-        let average_acquire_time = match pool.acquired {
-            0 => 0.0,
-            acquired => pool.acquire_time_total.as_secs_f64() * 1e3 / acquired as f64,
-        };
+        let writers = self.writers.stats();
         PoolStats {
             total_connections: pool.total,
             active_connections: pool.leased,
@@ -262,7 +261,7 @@ impl Engine {
             total_acquired: pool.acquired,
             total_released: pool.released,
             total_errors: pool.errors,
-            average_acquire_time,
+            average_acquire_time: mean_ms(pool.acquire_time_total, pool.acquired),
             cache_hit_rate: rate(cache_hits, cache_misses),
             cache_hits,
             cache_misses,
@@ -271,7 +270,8 @@ impl Engine {
             statement_hits: statements.hits,
             statement_misses: statements.misses,
             total_timeouts: pool.timed_out,
-            waiting_writers: self.writers.waiting() + self.database.lane.permit().waiting(),
+            average_write_wait: mean_ms(writers.acquire_time_total, writers.acquired),
+            waiting_writers: writers.waiting + self.database.lane.permit().stats().waiting,
             max_connections: self.config().max_connections(),
         }
     }
@@ -365,6 +365,10 @@ fn committed<T>(
     let value = work(&transaction)?;
     transaction.commit()?;
     Ok(value)
+}
+
+fn mean_ms(total: Duration, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { total.as_secs_f64() * 1e3 / count as f64 }
 }
 
 /// Makes a query say whether its result depends on the content of the database alone.

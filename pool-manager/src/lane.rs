@@ -58,9 +58,9 @@ impl TurnQueue {
         self.0.acquire_owned_blocking_timeout(limit).map_err(no_turn)
     }
 
-    /// How many wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.0.stats().waiting
+    /// Who waits for a turn, and how long those waited who got one.
+    pub(crate) fn stats(&self) -> pool_core::Stats {
+        self.0.stats()
     }
 
     /// Tells everybody who waits, and everybody who comes later, that no turn will come. A turn that is held stays valid.

@@ -288,8 +288,8 @@ impl DatabaseManager {
 
     /// Runs one pass of maintenance now: what the background does every `reap_interval`.
     ///
-    /// Closes connections that are idle for too long or too old, refills to the minimum, checks the health of idle ones, frees
-    /// expired results.
+    /// Closes connections that are idle for too long or too old, begins to refill to the minimum, checks the health of idle ones, frees
+    /// expired results. Does not wait for the connections it opens.
     pub fn maintain(&self) {
         self.engine.maintain();
     }

@@ -58,6 +58,9 @@ pub struct PoolStats {
     pub statement_misses: u64,
     /// Callers that waited for a connection in vain.
     pub total_timeouts: u64,
+    /// Mean time that calls which announce that they write (`write`, transactions, `create`) waited for their turn, in milliseconds; 0
+    /// before the first. Not part of `average_acquire_time`.
+    pub average_write_wait: f64,
     /// Callers waiting for their turn to write now.
     pub waiting_writers: usize,
     /// The configured maximum of connections.
@@ -85,6 +88,8 @@ impl PoolStats {
                 + other.average_acquire_time * other.total_acquired as f64)
                 / acquired as f64;
         }
+        // Of several lanes the longest mean is the one to look at.
+        self.average_write_wait = self.average_write_wait.max(other.average_write_wait);
         self.total_connections += other.total_connections;
         self.active_connections += other.active_connections;
         self.idle_connections += other.idle_connections;

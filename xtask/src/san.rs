@@ -13,7 +13,7 @@ use crate::{
 const TEST: &str = "unsafe_parts";
 
 /// The crates that cannot do without.
-const REQUIRED: &[&str] = &["pool-core", "pool-stmt"];
+const REQUIRED: &[&str] = &["pool-core", "pool-stmt", "pool-manager"];
 
 pub(crate) fn run(flags: &SanFlags) -> Result<(), Error> {
     for package in REQUIRED {

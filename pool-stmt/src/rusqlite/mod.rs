@@ -194,6 +194,17 @@ impl StatementConnection {
         prepared
     }
 
+    /// Notices that a change of the schema is over. To be called between two users of a connection, outside transactions.
+    ///
+    /// A statement is not used again as long as a transaction that changed the schema may be rolled back. Somebody who only works in
+    /// transactions would never let a pooled statement see the end of one.
+    #[inline]
+    pub fn rest(&self) {
+        if self.watch.is_changing(&self.recorder) {
+            self.settle();
+        }
+    }
+
     /// Returns what may have been read and changed on this connection since the last call.
     ///
     /// That is what all statements touch which were handed out by [`prepare_cached`](Self::prepare_cached), prepared by the

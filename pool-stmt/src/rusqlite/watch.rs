@@ -57,16 +57,22 @@ impl SchemaWatch {
     /// Brings the epoch up to date; returns whether it changed. To be called before an idle statement is lent.
     #[inline]
     pub(super) fn settle<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
-        if recorder.schema_touched() {
-            self.changing.set(true);
-        }
-        if self.changing.get() {
+        if self.is_changing(recorder) {
             recorder.prepared_elsewhere();
             self.settle_change(lodging);
             return true;
         }
         let doubtful = recorder.prepared_elsewhere() | self.doubtful.replace(false) | is_doubtful(lodging.last_code());
         doubtful && self.settle_doubt(recorder, lodging)
+    }
+
+    /// Tells whether a change of the schema by this connection has not been seen to be over.
+    #[inline]
+    pub(super) fn is_changing(&self, recorder: &Recorder) -> bool {
+        if recorder.schema_touched() {
+            self.changing.set(true);
+        }
+        self.changing.get()
     }
 
     #[cold]
