@@ -90,7 +90,7 @@ impl Lane {
     /// Notes that the permit comes back a moment before the lock does.
     ///
     /// The next writer waits for the lock in SQLite's busy handler, unless it begins by reading: for one that reads first and writes
-    /// then SQLite does not wait. Such a one asks [`is_unsettled`](Self::is_unsettled). The permit's hand-over orders the two.
+    /// then SQLite does not wait. Such a one asks [`take_unsettled`](Self::take_unsettled). The permit's hand-over orders the two.
     pub(crate) fn set_unsettled(&self) {
         self.unsettled.store(true, Ordering::Relaxed);
     }

@@ -31,7 +31,7 @@
 //!   the next one gets it.
 //! * Callers of this process never meet `SQLITE_BUSY` because of each other: whoever writes queues in the *write lane*, first come
 //!   first served, also from inside a closure that began by reading, also with plain rusqlite calls.
-//! * A write that was answered is committed; an error, a panic or a dropped future undoes what was not.
+//! * A write that was answered is committed; an error, a panic or a dropped future rolls an open transaction back.
 //! * A cached result is returned only while nothing was committed since before its query began.
 //! * Closing loses nothing: no new work, running work finishes or is interrupted, the log is written back.
 //!

@@ -73,26 +73,32 @@ async fn no_caller_sees_a_lock_of_another_whatever_they_mix() {
     assert_eq!(sum, tasks * rounds - reads, "every write arrived");
 }
 
+/// Starts a writer that has the lane when this returns, and keeps it until it is told to finish.
+fn hold_the_lane<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    db: &'scope DatabaseManager,
+) -> std::sync::mpsc::Sender<()> {
+    let (start, started) = std::sync::mpsc::channel();
+    let (finish, finished) = std::sync::mpsc::channel();
+    scope.spawn(move || {
+        db.blocking()
+            .write(|_| {
+                start.send(()).unwrap();
+                finished.recv().map_err(Error::application)
+            })
+            .unwrap();
+    });
+    started.recv().unwrap();
+    finish
+}
+
 #[test]
 fn writers_are_served_in_the_order_they_came() {
     let test = TestDb::with_defaults();
     test.fill(1);
     let order = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        let (start, started) = std::sync::mpsc::channel();
-        let (finish, finished) = std::sync::mpsc::channel::<()>();
-        scope.spawn({
-            let db = &test.db;
-            move || {
-                db.blocking()
-                    .write(|_| {
-                        start.send(()).unwrap();
-                        finished.recv().map_err(Error::application)
-                    })
-                    .unwrap();
-            }
-        });
-        started.recv().unwrap();
+        let finish = hold_the_lane(scope, &test.db);
         for at in 0..6 {
             let (db, order) = (&test.db, &order);
             scope.spawn(move || {
@@ -146,18 +152,8 @@ fn waiting_writers_leave_the_connections_to_readers() {
     let test = TestDb::new(PoolConfig::builder().max_connections(2));
     test.fill(1);
     std::thread::scope(|scope| {
-        let (start, started) = std::sync::mpsc::channel();
-        let (finish, finished) = std::sync::mpsc::channel::<()>();
         let db = &test.db;
-        scope.spawn(move || {
-            db.blocking()
-                .write(|_| {
-                    start.send(()).unwrap();
-                    finished.recv().map_err(Error::application)
-                })
-                .unwrap();
-        });
-        started.recv().unwrap();
+        let finish = hold_the_lane(scope, db);
         let writers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(move || db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)))
