@@ -83,6 +83,7 @@ impl<K: Hash + Eq, V> TtlCacheBuilder<K, V> {
     }
 
     /// Sets how long entries may be returned that say nothing themselves. Zero keeps nothing. Default: for ever.
+    /// From 10 seconds on it may end a few milliseconds early, see [`EntryOptions::ttl`](crate::EntryOptions::ttl).
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = nanos(ttl);
         self

@@ -18,8 +18,11 @@ use crate::options::EntryOptions;
 use crate::removal::{Listener, Removals};
 use crate::shard::NewEntry;
 use crate::stats::Stats;
-use crate::store::{Found, Store};
+use crate::store::{Found, Insertion, Interest, Store};
 use crate::wheel::NEVER;
+
+/// A time to live from which on a few milliseconds are no matter, in nanoseconds.
+const LONG_LIFE: u64 = 10_000_000_000;
 
 /// How an entry is weighed.
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
@@ -116,9 +119,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.shared.store.hash(key);
-        let found = self.shared.find(hash, key, true);
-        self.shared.store.count(hash, found.is_some());
-        found
+        self.shared.find(hash, key, Interest::Asks)
     }
 
     /// Returns the value of a key like [`get`](Self::get), if `valid` accepts it. A refused value counts as a miss and
@@ -137,9 +138,12 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.shared.store.hash(key);
-        let found = self.shared.find(hash, key, true).filter(|value| valid(value));
-        self.shared.store.count(hash, found.is_some());
-        found
+        let value = self.shared.find(hash, key, Interest::Asks)?;
+        if !valid(&value) {
+            self.shared.store.refuse(hash);
+            return None;
+        }
+        Some(value)
     }
 
     /// Returns the value of a key without counting, and without making its eviction less likely.
@@ -148,7 +152,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shared.find(self.shared.store.hash(key), key, false)
+        self.shared.find(self.shared.store.hash(key), key, Interest::None)
     }
 
     /// Says whether a key has a value whose time is not over, like [`peek`](Self::peek).
@@ -175,10 +179,17 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         let shared = &*self.shared;
         let mut removals = shared.removals();
         let hash = shared.store.hash(&key);
-        let now = shared.clock.now();
+        let now = shared.time_for(&options);
         let new = shared.entry(hash, key, Arc::new(value), options, now);
-        shared.flights.outdate(hash, &new.key);
-        shared.store.insert(new, now, &mut removals).is_none()
+        // Under the lock of its shard this call and a load, which looks at the shard after it is registered, see each other.
+        match shared.store.insert(new, now, &mut removals, || !shared.flights.any()) {
+            Insertion::Kept => true,
+            Insertion::Refused(_) => false,
+            Insertion::Held(new) => {
+                shared.flights.outdate(hash, &new.key);
+                matches!(shared.store.insert(new, now, &mut removals, || true), Insertion::Kept)
+            }
+        }
     }
 
     /// Removes the value of a key. Returns whether there was one whose time was not over.
@@ -289,7 +300,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
 
     /// Copies the keys and shares the values of everything that has not expired, in no order.
     ///
-    /// Each shard is seen at one moment; keys are cloned while it can be read but not written.
+    /// Each shard is seen at one moment; keys are cloned while it is locked.
     ///
     /// ```
     /// let cache = pool_cache::TtlCache::<u32, u32>::builder().build()?;
@@ -315,13 +326,20 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         self.clock.now()
     }
 
+    /// The time at which an entry with these options comes in: from the cheap clock if it lives so long that its lag, which
+    /// only shortens its life, is no matter.
+    fn time_for(&self, options: &EntryOptions) -> u64 {
+        let ttl = options.time_to_live(self.default_ttl.load(Ordering::Relaxed));
+        if ttl >= LONG_LIFE { self.clock.lately() } else { self.clock.now() }
+    }
+
     #[inline]
-    pub(crate) fn find<Q>(&self, hash: u64, key: &Q, touch: bool) -> Option<Arc<V>>
+    pub(crate) fn find<Q>(&self, hash: u64, key: &Q, interest: Interest) -> Option<Arc<V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.store.look(hash, key, touch, |moment| self.clock.has_come(moment)) {
+        match self.store.look(hash, key, interest, |moment| self.clock.has_come(moment)) {
             Found::Alive(value) => Some(value),
             Found::Absent => None,
             Found::Expired(serial) => {

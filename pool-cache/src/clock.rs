@@ -39,6 +39,15 @@ impl Clock {
         }
     }
 
+    /// Tells the time as of the last timer interrupt, for who can do with a moment that has just passed.
+    #[inline]
+    pub(crate) fn lately(&self) -> u64 {
+        match &self.0 {
+            Source::System(clock) => clock.at_least(),
+            Source::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
     /// Says whether a moment has come. Asks the cheap clock first, and the exact one when it is close.
     #[inline]
     pub(crate) fn has_come(&self, moment: u64) -> bool {

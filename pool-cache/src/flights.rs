@@ -71,11 +71,18 @@ impl<K, V> Flights<K, V> {
         &self.stripes[(hash >> 48) as usize % STRIPES]
     }
 
+    /// Whether there is any flight, for a caller that holds a lock which every load takes after it has entered: who comes first
+    /// under that lock is seen by the other, and no fence is needed.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.active.load(Ordering::Relaxed) > 0
+    }
+
     fn is_idle(&self) -> bool {
         // The caller has just changed what loaders read, a loader reads it after `enter` has counted it: the fence here and
         // the one there leave no order in which both miss each other.
         fence(Ordering::SeqCst);
-        self.active.load(Ordering::Relaxed) == 0
+        !self.any()
     }
 
     /// Joins the flight of a key or starts one. With `alone` it always starts one, which nobody can join.

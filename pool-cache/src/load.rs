@@ -18,6 +18,7 @@ use crate::flight::Outcome;
 use crate::flights::{Conclusion, Registration, Role};
 use crate::options::EntryOptions;
 use crate::scope;
+use crate::store::{Insertion, Interest};
 
 /// What a loader brings.
 #[derive(Clone, Debug)]
@@ -101,8 +102,10 @@ impl<K: Hash + Eq, V> Lead<'_, K, V> {
         let conclusion = cache.flights.conclude(&self.registration, &tags, || {
             if let Some(offered) = new.take() {
                 // What is refused comes back to be dropped outside the lock.
-                new = cache.store.insert(offered, now, &mut removals);
-                kept = new.is_none();
+                match cache.store.insert(offered, now, &mut removals, || true) {
+                    Insertion::Kept => kept = true,
+                    Insertion::Refused(refused) | Insertion::Held(refused) => new = Some(refused),
+                }
             }
         });
         let outcome = match conclusion {
@@ -170,18 +173,20 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let found = self.find(hash, key, true).filter(|value| valid(value));
-        if !std::mem::replace(&mut attempt.counted, true) {
-            self.store.count(hash, found.is_some());
-        }
-        if let Some(value) = found {
-            return Ok(Step::Hit(value));
+        let first = !std::mem::replace(&mut attempt.counted, true);
+        if let Some(value) = self.find(hash, key, if first { Interest::Asks } else { Interest::Again }) {
+            if valid(&value) {
+                return Ok(Step::Hit(value));
+            }
+            if first {
+                self.store.refuse(hash);
+            }
         }
         match self.flights.enter(hash, key, &options.tags, attempt.alone) {
             Role::Lead(registration) => {
                 let mut lead = Lead { cache: self, registration, started: false, landed: false };
                 // Another load may have landed between the look and the entry: then its value is there now.
-                if let Some(value) = self.find(hash, key, true).filter(|value| valid(value)) {
+                if let Some(value) = self.find(hash, key, Interest::Again).filter(|value| valid(value)) {
                     lead.land(Outcome::Value(Arc::clone(&value)));
                     return Ok(Step::Hit(value));
                 }
@@ -415,6 +420,8 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
             unreachable!("BUG: who asks to be alone joined another");
         };
         let lead = Lead { cache, registration, started: false, landed: false };
+        // Nothing is wanted of it but the order with insertions: see `insert_with`.
+        let _ = cache.find(hash, key, Interest::None);
         Reservation { lead, hash, key: key.clone(), options }
     }
 }

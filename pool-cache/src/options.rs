@@ -45,7 +45,8 @@ impl EntryOptions {
         Self::default()
     }
 
-    /// Sets how long the entry may be returned, from the moment it is stored. Zero stores nothing.
+    /// Sets how long the entry may be returned, from the moment it is stored. Zero stores nothing. From 10 seconds on it may end
+    /// earlier by the time between two timer interrupts (1 to 10 ms), never later.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Ttl::After(ttl);
         self
@@ -75,13 +76,18 @@ impl EntryOptions {
         self
     }
 
-    /// Finds the moment of expiry. `dice` is any number that differs from entry to entry.
-    pub(crate) fn expires_at(&self, now: u64, default_ttl: u64, jitter: f64, dice: u64) -> u64 {
-        let ttl = match self.ttl {
+    /// How long the entry may live, before jitter.
+    pub(crate) fn time_to_live(&self, default_ttl: u64) -> u64 {
+        match self.ttl {
             Ttl::FromCache => default_ttl,
             Ttl::Never => NEVER,
             Ttl::After(ttl) => nanos(ttl),
-        };
+        }
+    }
+
+    /// Finds the moment of expiry. `dice` is any number that differs from entry to entry.
+    pub(crate) fn expires_at(&self, now: u64, default_ttl: u64, jitter: f64, dice: u64) -> u64 {
+        let ttl = self.time_to_live(default_ttl);
         if ttl == NEVER {
             return NEVER;
         }

@@ -65,13 +65,22 @@ impl<'a, K, V> Removals<'a, K, V> {
 
     /// Tells and drops what has been collected. No lock may be held. A panic waits until the drop of this.
     pub(crate) fn settle(&mut self) {
-        for removed in self.first.take().into_iter().chain(self.more.drain(..)) {
-            if let Some(callback) = &self.listener.0 {
-                let told = catch_unwind(AssertUnwindSafe(|| callback(&removed.key, &removed.value, removed.reason)));
-                keep_first(&mut self.panicked, told);
-            }
-            keep_first(&mut self.panicked, catch_unwind(AssertUnwindSafe(|| drop(removed))));
+        if let Some(removed) = self.first.take() {
+            self.dismiss(removed);
         }
+        if !self.more.is_empty() {
+            for removed in std::mem::take(&mut self.more) {
+                self.dismiss(removed);
+            }
+        }
+    }
+
+    fn dismiss(&mut self, removed: Removed<K, V>) {
+        if let Some(callback) = &self.listener.0 {
+            let told = catch_unwind(AssertUnwindSafe(|| callback(&removed.key, &removed.value, removed.reason)));
+            keep_first(&mut self.panicked, told);
+        }
+        keep_first(&mut self.panicked, catch_unwind(AssertUnwindSafe(|| drop(removed))));
     }
 }
 

@@ -4,24 +4,39 @@
 //! Invariant: an entry is in the table, in one of the two queues, under its tags and (if it expires) in the wheel, or
 //! in none of them; the only user code run here is `Eq` of keys, in [`Shard::find`], before anything has changed.
 //!
-//! The policy is the variant of CLOCK-Pro (Jiang, Chen and Zhang, USENIX 2005) that `quick_cache` documents, close to
-//! S3-FIFO (Yang and others, SOSP 2023): new keys wait in a short *cold* queue; who is asked for there moves to the *hot*
-//! queue, a clock with two chances; who is evicted from cold leaves a ghost and enters hot if it returns soon.
+//! The policy, in the words of those it learned from: new keys wait in a *cold* queue, who has to make room there
+//! challenges the next in the *hot* queue, and the one that was asked for more often stays (TinyLFU, Einziger, Friedman and
+//! Manes, 2017). Both queues give another chance to what was asked for since they last looked (CLOCK). How much of the
+//! shard is cold follows from what comes back soon after its eviction, from which queue (ARC, Megiddo and Modha, 2003):
+//! little against scans and loops, much when what is wanted changes.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use hashbrown::HashTable;
 
 use crate::ghosts::Ghosts;
+use crate::heat::Heat;
+use crate::sketch::Sketch;
 use crate::slab::{Linked, Links, List, NIL, Slab};
 use crate::tags::TagIndex;
 use crate::wheel::{DEADLINE, Due, NO_BUCKET, Timed, Wheel};
 
 const QUEUE: usize = 0;
-/// How often an entry can have been asked for, as far as eviction cares.
-const MOST_REFERENCED: u8 = 2;
+/// The whole of a shard, in the unit of [`Shard::cold_share`].
+const WHOLE: u64 = 1 << 32;
+/// The least and the most of a shard that is cold.
+const COLD_LEAST: u64 = WHOLE / 100;
+const COLD_MOST: u64 = WHOLE / 2;
+/// What comes back within this part of a shard's length of evictions would have stayed in a somewhat longer queue.
+const SOON: usize = 16;
+/// After how many questions per entry the counts are halved.
+const ERA: u64 = 30;
+/// How many questions it counts as, for the fading of counts, if a key comes back soon to a shard that is all cold, and in
+/// proportion to one that is partly so: where recency decides, what is wanted changes, and old counts are worth less.
+const CHANGE: u64 = 8192;
+/// How many entries eviction gives another chance before it takes the next one whatever it was.
+const CHANCES: u32 = 64;
 
 /// What comes in: everything about an entry that is known before a shard is locked.
 #[derive(Debug)]
@@ -34,36 +49,29 @@ pub(crate) struct NewEntry<K, V> {
     pub(crate) tags: Vec<Arc<str>>,
 }
 
+/// In this order: what a hit reads comes first and lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry<K, V> {
     pub(crate) key: K,
     pub(crate) value: Arc<V>,
     pub(crate) expires_at: u64,
+    heat: Heat,
+    bucket: u16,
+    first_tag: u32,
     hash: u64,
     pub(crate) weight: u64,
     /// Number of the insertion in this shard: tells an entry from a later one under the same key.
     pub(crate) serial: u64,
     queue: Links,
     deadline: Links,
-    first_tag: u32,
-    bucket: u16,
     hot: bool,
-    referenced: AtomicU8,
 }
 
 impl<K, V> Entry<K, V> {
     /// The share of the queues this entry takes: a weightless one still takes a place.
     fn size(&self) -> u64 {
         self.weight.max(1)
-    }
-
-    /// Notes that the entry was asked for. Two threads may count as one: it is only a hint for eviction.
-    #[inline]
-    pub(crate) fn touch(&self) {
-        let referenced = self.referenced.load(Ordering::Relaxed);
-        if referenced < MOST_REFERENCED {
-            self.referenced.store(referenced + 1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -93,26 +101,59 @@ impl<K, V> Timed for Entry<K, V> {
     }
 }
 
+/// What goes out: what is still of interest about an entry that has left its shard.
+#[derive(Debug)]
+pub(crate) struct Leaver<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: Arc<V>,
+    pub(crate) expires_at: u64,
+    pub(crate) weight: u64,
+    hash: u64,
+    hot: bool,
+    count: u8,
+}
+
+impl<K, V> Leaver<K, V> {
+    fn new(entry: Entry<K, V>, era: u8) -> Self {
+        let Entry { key, value, expires_at, weight, hash, hot, heat, .. } = entry;
+        Leaver { key, value, expires_at, weight, hash, hot, count: heat.count(era) }
+    }
+
+    /// What it had earned.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::Heir { hot: self.hot, count: self.count }
+    }
+}
+
 /// What an entry had earned, for the value that takes over its key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Standing {
     /// The key is new; `crowded` says that something had to leave for it.
     Newcomer { crowded: bool },
     /// The key was there.
-    Heir { hot: bool, referenced: u8 },
+    Heir { hot: bool, count: u8 },
 }
 
+/// In this order for the same reason.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard<K, V> {
     table: HashTable<u32>,
     entries: Slab<Entry<K, V>>,
+    /// How often the counts were halved.
+    era: u8,
     hot: List<QUEUE>,
     cold: List<QUEUE>,
     hot_size: u64,
     cold_size: u64,
-    /// Hot has more than its share since an entry was promoted: it gives room until it has not.
-    hot_gives: bool,
-    ghosts: Ghosts,
+    /// How much of the shard is meant to be cold, in parts of [`WHOLE`].
+    cold_share: u64,
+    cold_ghosts: Ghosts,
+    hot_ghosts: Ghosts,
+    sketch: Sketch,
+    /// Questions in this era, and the hits that had been counted at the last look.
+    asked: u64,
+    hits_seen: u64,
     wheel: Wheel,
     tags: TagIndex,
     serial: u64,
@@ -127,8 +168,13 @@ impl<K, V> Shard<K, V> {
             cold: List::EMPTY,
             hot_size: 0,
             cold_size: 0,
-            hot_gives: false,
-            ghosts: Ghosts::default(),
+            cold_share: COLD_LEAST,
+            cold_ghosts: Ghosts::default(),
+            hot_ghosts: Ghosts::default(),
+            sketch: Sketch::default(),
+            era: 0,
+            asked: 0,
+            hits_seen: 0,
             wheel: Wheel::new(),
             tags: TagIndex::new(),
             serial: 0,
@@ -137,7 +183,7 @@ impl<K, V> Shard<K, V> {
 
     /// An empty shard that continues the numbering of this one.
     pub(crate) fn successor(&self) -> Self {
-        Shard { serial: self.serial, ..Shard::new() }
+        Shard { serial: self.serial, hits_seen: self.hits_seen, ..Shard::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -153,8 +199,9 @@ impl<K, V> Shard<K, V> {
         self.entries.iter()
     }
 
-    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry<K, V>> {
-        self.entries.into_values()
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = Leaver<K, V>> {
+        let era = self.era;
+        self.entries.into_values().map(move |entry| Leaver::new(entry, era))
     }
 
     pub(crate) fn entry(&self, at: u32) -> &Entry<K, V> {
@@ -175,15 +222,21 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, |&at| self.entries[at].serial == serial).copied()
     }
 
-    /// Puts in an entry whose key is not there.
-    pub(crate) fn place(&mut self, new: NewEntry<K, V>, standing: Standing) {
-        let size = new.weight.max(1);
-        let (hot, referenced) = match standing {
-            Standing::Heir { hot, referenced } => (hot, (referenced + 1).min(MOST_REFERENCED)),
-            Standing::Newcomer { crowded } => {
-                let returns = self.ghosts.take(new.hash, self.entries.len() / 2);
-                let fits = !crowded && self.hot_size.saturating_add(size) <= self.hot_target(size);
-                (returns || fits, 0)
+    /// Notes that somebody asked for the entry at `at`.
+    #[inline]
+    pub(crate) fn touch(&self, at: u32) {
+        self.entries[at].heat.touch(self.era);
+    }
+
+    /// Puts in an entry whose key is not there. `hits` is how often entries of this shard were found, ever.
+    pub(crate) fn place(&mut self, new: NewEntry<K, V>, standing: Standing, hits: u64) {
+        self.pass_time(hits.wrapping_sub(self.hits_seen).saturating_add(1));
+        self.hits_seen = hits;
+        let (hot, count) = match standing {
+            Standing::Heir { hot, count } => (hot, count),
+            Standing::Newcomer { .. } => {
+                self.learn(new.hash);
+                (false, self.sketch.recall(new.hash))
             }
         };
         self.serial += 1;
@@ -199,33 +252,37 @@ impl<K, V> Shard<K, V> {
             first_tag: NIL,
             bucket: NO_BUCKET,
             hot,
-            referenced: AtomicU8::new(referenced),
+            heat: Heat::new(self.era, count.saturating_add(1)),
         });
         let entries = &self.entries;
         self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
         self.enqueue(at);
+        if matches!(standing, Standing::Newcomer { crowded: false }) {
+            self.fill_hot();
+        }
         self.wheel.add(&mut self.entries, at);
         if !new.tags.is_empty() {
             self.entries[at].first_tag = self.tags.attach(at, &new.tags);
         }
     }
 
-    /// Takes out an entry together with what it had earned.
-    pub(crate) fn remove(&mut self, at: u32) -> (Entry<K, V>, Standing) {
+    /// Takes out an entry.
+    pub(crate) fn remove(&mut self, at: u32) -> Leaver<K, V> {
         self.dequeue(at);
         self.wheel.remove(&mut self.entries, at);
         let entry = self.entries.remove(at);
-        self.tags.detach(entry.first_tag);
+        if entry.first_tag != NIL {
+            self.tags.detach(entry.first_tag);
+        }
         let listed = self.table.find_entry(entry.hash, |&listed| listed == at);
         listed.expect("BUG: an entry is missing from the table").remove();
-        let standing = Standing::Heir { hot: entry.hot, referenced: entry.referenced.load(Ordering::Relaxed) };
-        (entry, standing)
+        Leaver::new(entry, self.era)
     }
 
     /// Takes out an entry that expired in an earlier tick, if one is found within a few steps.
-    pub(crate) fn take_elapsed(&mut self, now: u64, steps: &mut u32) -> Result<Option<Entry<K, V>>, OutOfSteps> {
+    pub(crate) fn take_elapsed(&mut self, now: u64, steps: &mut u32) -> Result<Option<Leaver<K, V>>, OutOfSteps> {
         match self.wheel.elapsed(&mut self.entries, now, steps) {
-            Due::Entry(at) => Ok(Some(self.remove(at).0)),
+            Due::Entry(at) => Ok(Some(self.remove(at))),
             Due::Nothing => Ok(None),
             Due::OutOfSteps => Err(OutOfSteps),
         }
@@ -243,59 +300,117 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Looks at one entry of that tick and takes it out if it has expired.
-    pub(crate) fn take_from_current_tick(&mut self, now: u64) -> Option<Entry<K, V>> {
+    pub(crate) fn take_from_current_tick(&mut self, now: u64) -> Option<Leaver<K, V>> {
         let at = self.wheel.rotate(&mut self.entries, now)?;
-        Some(self.remove(at).0)
+        Some(self.remove(at))
     }
 
     /// Takes out the entry that carries `tag` for longest, if it came in no later than `serial`.
-    pub(crate) fn take_tagged(&mut self, tag: &str, serial: u64) -> Option<Entry<K, V>> {
+    pub(crate) fn take_tagged(&mut self, tag: &str, serial: u64) -> Option<Leaver<K, V>> {
         let at = self.tags.front(tag)?;
-        (self.entries[at].serial <= serial).then(|| self.remove(at).0)
+        (self.entries[at].serial <= serial).then(|| self.remove(at))
     }
 
     /// Takes out the entry that is worth least.
-    pub(crate) fn evict(&mut self) -> Option<Entry<K, V>> {
-        self.hot_gives &= self.hot_size > self.hot_target(0);
-        if self.hot_gives {
-            return self.evict_hot();
+    pub(crate) fn evict(&mut self) -> Option<Leaver<K, V>> {
+        let challenger = if self.cold_size >= self.cold_target() { self.next_cold() } else { None };
+        let Some(holder) = self.next_hot() else {
+            let at = challenger.or_else(|| self.next_cold())?;
+            return Some(self.leave(at));
+        };
+        let Some(challenger) = challenger else { return Some(self.leave(holder)) };
+        let (claim, claim_held) =
+            (self.entries[challenger].heat.count(self.era), self.entries[holder].heat.count(self.era));
+        // One more is no difference: in a loop, who was just asked for is one ahead of who comes next.
+        if claim > claim_held + 1 || claim_held == 0 && claim > 0 {
+            self.promote(challenger);
+            Some(self.leave(holder))
+        } else {
+            Some(self.leave(challenger))
         }
-        while let Some(at) = self.cold.front() {
-            let entry = &mut self.entries[at];
-            let referenced = entry.referenced.get_mut();
-            if *referenced == 0 {
-                let (evicted, _) = self.remove(at);
-                self.ghosts.add(evicted.hash, self.entries.len() + 1);
-                return Some(evicted);
-            }
-            *referenced -= 1;
-            self.dequeue(at);
-            self.entries[at].hot = true;
-            self.enqueue(at);
-            if self.hot_size > self.hot_target(0) {
-                self.hot_gives = true;
-                return self.evict_hot();
-            }
-        }
-        self.evict_hot()
     }
 
-    fn evict_hot(&mut self) -> Option<Entry<K, V>> {
-        loop {
-            let at = self.hot.front()?;
-            let referenced = self.entries[at].referenced.get_mut();
-            if *referenced == 0 {
-                return Some(self.remove(at).0);
+    /// Finds what leaves the cold queue next: nothing that was asked for since it was last looked at.
+    fn next_cold(&mut self) -> Option<u32> {
+        for _ in 0..CHANCES {
+            let at = self.cold.front()?;
+            if !self.entries[at].heat.cool() {
+                return Some(at);
             }
-            *referenced -= 1;
+            self.cold.move_to_back(&mut self.entries, at);
+        }
+        self.cold.front()
+    }
+
+    /// Finds what leaves the hot queue next, like [`next_cold`](Self::next_cold).
+    fn next_hot(&mut self) -> Option<u32> {
+        for _ in 0..CHANCES {
+            let at = self.hot.front()?;
+            if !self.entries[at].heat.cool() {
+                return Some(at);
+            }
             self.hot.move_to_back(&mut self.entries, at);
         }
+        self.hot.front()
     }
 
-    /// How much of the shard the hot queue may take, with `more` added: all but a thirty-second.
-    fn hot_target(&self, more: u64) -> u64 {
-        let total = self.hot_size.saturating_add(self.cold_size).saturating_add(more);
-        total - total / 32
+    /// Takes out an entry and remembers it.
+    fn leave(&mut self, at: u32) -> Leaver<K, V> {
+        let memory = self.memory();
+        let entry = self.remove(at);
+        let ghosts = if entry.hot { &mut self.hot_ghosts } else { &mut self.cold_ghosts };
+        ghosts.add(entry.hash, memory);
+        self.sketch.fit(self.entries.len() + 1);
+        self.sketch.remember(entry.hash, entry.count);
+        entry
+    }
+
+    /// How many evictions ago is soon.
+    fn memory(&self) -> usize {
+        (self.entries.len() / SOON).max(1)
+    }
+
+    /// Changes the share of the cold queue if this key was evicted just now.
+    fn learn(&mut self, hash: u64) {
+        let (memory, step) = (self.memory(), WHOLE / (self.entries.len() as u64 + 1));
+        if self.cold_ghosts.take(hash, memory) {
+            self.cold_share = (self.cold_share + step).min(COLD_MOST);
+            self.pass_time(self.cold_share * CHANGE / WHOLE);
+        }
+        if self.hot_ghosts.take(hash, memory) {
+            self.cold_share = self.cold_share.saturating_sub(step).max(COLD_LEAST);
+        }
+    }
+
+    /// Lets all counts fade when enough questions were asked.
+    fn pass_time(&mut self, questions: u64) {
+        self.asked = self.asked.saturating_add(questions);
+        if self.asked > self.entries.len() as u64 * ERA + ERA {
+            self.asked = 0;
+            self.era = self.era.wrapping_add(1);
+            self.sketch.halve();
+        }
+    }
+
+    /// The size of the cold queue from which on it gives room.
+    fn cold_target(&self) -> u64 {
+        let total = self.hot_size.saturating_add(self.cold_size);
+        let target = u128::from(total) * u128::from(self.cold_share) / u128::from(WHOLE);
+        u64::try_from(target).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// While there is room for all, what is too much for the cold queue becomes hot unchallenged.
+    fn fill_hot(&mut self) {
+        for _ in 0..2 {
+            let Some(at) = self.cold.front().filter(|_| self.cold_size > self.cold_target()) else { break };
+            self.promote(at);
+        }
+    }
+
+    fn promote(&mut self, at: u32) {
+        self.dequeue(at);
+        self.entries[at].hot = true;
+        self.enqueue(at);
     }
 
     fn enqueue(&mut self, at: u32) {

@@ -11,66 +11,37 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::budget::{Budget, Room};
 use crate::removal::{RemovalReason, Removals};
-use crate::shard::{Entry, NewEntry, Shard, Standing};
+use crate::shard::{Leaver, NewEntry, Shard, Standing};
 use crate::stats::Stats;
-use crate::sync::{RwLock, yield_now};
+use crate::sync::{Mutex, give_way, yield_now};
+use crate::tally::{Left, Tally};
 use crate::wheel::NEVER;
 
 /// How many entries leave a shard before its lock is released for others.
 const BATCH: u32 = 64;
 /// Below this many entries a shard its queues are too short to tell good from bad.
-const LEAST_PER_SHARD: usize = 256;
+const LEAST_PER_SHARD: usize = 100;
 /// More shards than this cost memory and help nobody.
 const MOST_SHARDS: usize = 1024;
 
-/// What happened in one shard; written under its lock.
-#[derive(Debug, Default)]
-struct Tally {
-    insertions: u64,
-    rejections: u64,
-    evictions: u64,
-    expirations: u64,
-    replacements: u64,
-    invalidations: u64,
-}
-
-impl Tally {
-    fn left(&mut self, reason: RemovalReason) {
-        *match reason {
-            RemovalReason::Expired => &mut self.expirations,
-            RemovalReason::Evicted => &mut self.evictions,
-            RemovalReason::Replaced => &mut self.replacements,
-            RemovalReason::Invalidated => &mut self.invalidations,
-        } += 1;
-    }
-}
-
-/// When and why an entry left; what had expired by then has left for that reason.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    why: RemovalReason,
-    now: u64,
-}
-
-impl Left {
-    fn reason(self, expires_at: u64) -> RemovalReason {
-        if expires_at <= self.now { RemovalReason::Expired } else { self.why }
-    }
-}
-
+/// In this order: what a hit touches shares the line of the lock.
 #[derive(Debug)]
+#[repr(C)]
 struct Guarded<K, V> {
+    hits: u64,
+    misses: u64,
     shard: Shard<K, V>,
     tally: Tally,
 }
 
-/// A shard, its lock and the counts of reads, on cache lines of their own.
+/// A shard and its lock, on cache lines of their own. A mutex: the lock is held for some tens of nanoseconds, and a reader of a lock
+/// for readers and writers would have to write twice to the same line, too, and once more to count.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Cell<K, V> {
-    guarded: RwLock<Guarded<K, V>>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    guarded: Mutex<Guarded<K, V>>,
+    /// Values that were found, counted as hits, and then refused by a predicate: misses.
+    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -91,9 +62,30 @@ pub(crate) enum Found<V> {
     Absent,
 }
 
+/// How much a look at a key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Nothing: it is not counted, and eviction does not see it.
+    None,
+    /// Somebody wants the value, which eviction respects; the question has been counted before.
+    Again,
+    /// Somebody wants the value, and it counts as a hit or a miss.
+    Asks,
+}
+
+/// What became of an insertion.
+#[derive(Debug)]
+pub(crate) enum Insertion<K, V> {
+    Kept,
+    /// It can never fit or would have expired at once; whatever was there under its key is gone.
+    Refused(NewEntry<K, V>),
+    /// Somebody has to be told first; nothing has happened.
+    Held(NewEntry<K, V>),
+}
+
 impl<K, V> Guarded<K, V> {
     /// Sends an entry that has left its shard on its way; `true` if it was still alive.
-    fn dismiss(&mut self, entry: Entry<K, V>, left: Left, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+    fn dismiss(&mut self, entry: Leaver<K, V>, left: Left, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
         let reason = left.reason(entry.expires_at);
         self.tally.left(reason);
         room.vacate(entry.weight);
@@ -112,7 +104,20 @@ impl<K, V> Guarded<K, V> {
     }
 
     /// Takes out up to `most` entries that expired in earlier ticks, as far as `steps` moves in the expiry index go.
+    #[inline]
     fn purge_some(
+        &mut self,
+        now: u64,
+        most: u32,
+        steps: u32,
+        room: &mut Room<'_>,
+        to: &mut Removals<'_, K, V>,
+    ) -> bool {
+        self.shard.may_have_elapsed(now) && self.purge_elapsed(now, most, steps, room, to)
+    }
+
+    #[cold]
+    fn purge_elapsed(
         &mut self,
         now: u64,
         most: u32,
@@ -121,12 +126,10 @@ impl<K, V> Guarded<K, V> {
         to: &mut Removals<'_, K, V>,
     ) -> bool {
         let mut found = false;
-        if self.shard.may_have_elapsed(now) {
-            for _ in 0..most {
-                let Ok(Some(entry)) = self.shard.take_elapsed(now, &mut steps) else { break };
-                self.dismiss(entry, Left { why: RemovalReason::Expired, now }, room, to);
-                found = true;
-            }
+        for _ in 0..most {
+            let Ok(Some(entry)) = self.shard.take_elapsed(now, &mut steps) else { break };
+            self.dismiss(entry, Left { why: RemovalReason::Expired, now }, room, to);
+            found = true;
         }
         found
     }
@@ -151,9 +154,8 @@ impl<K, V> Store<K, V> {
         let shards = shards.unwrap_or_else(|| shards_for(max_entries, max_weight));
         let shards = shards.clamp(1, MOST_SHARDS).next_power_of_two();
         let cell = || Cell {
-            guarded: RwLock::new(Guarded { shard: Shard::new(), tally: Tally::default() }),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            guarded: Mutex::new(Guarded { hits: 0, misses: 0, shard: Shard::new(), tally: Tally::default() }),
+            refused: AtomicU64::new(0),
         };
         Store {
             cells: (0..shards).map(|_| cell()).collect(),
@@ -182,66 +184,78 @@ impl<K, V> Store<K, V> {
         &self.cells[self.index(hash)]
     }
 
-    /// Counts the outcome of one question.
-    #[inline]
-    pub(crate) fn count(&self, hash: u64, hit: bool) {
-        let cell = self.cell(hash);
-        // Relaxed: the counters order nothing, `stats` only sums them.
-        if hit { &cell.hits } else { &cell.misses }.fetch_add(1, Ordering::Relaxed);
+    /// Counts a hit as a miss after all.
+    pub(crate) fn refuse(&self, hash: u64) {
+        // Relaxed: the counter orders nothing, `stats` only sums it.
+        self.cell(hash).refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Looks a key up. `touch` says that somebody wants the value, which eviction respects; `has_come` compares with now.
+    /// Looks a key up. `has_come` compares with now.
     #[inline]
-    pub(crate) fn look<Q>(&self, hash: u64, key: &Q, touch: bool, has_come: impl FnOnce(u64) -> bool) -> Found<V>
+    pub(crate) fn look<Q>(&self, hash: u64, key: &Q, interest: Interest, has_come: impl FnOnce(u64) -> bool) -> Found<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let guarded = self.cell(hash).guarded.read();
-        let Some(at) = guarded.shard.find(hash, key) else { return Found::Absent };
+        let mut guarded = self.cell(hash).guarded.lock();
+        let found = guarded.shard.find(hash, key);
+        let missed = u64::from(interest == Interest::Asks);
+        let Some(at) = found else {
+            guarded.misses += missed;
+            return Found::Absent;
+        };
         let entry = guarded.shard.entry(at);
         if entry.expires_at != NEVER && has_come(entry.expires_at) {
-            return Found::Expired(entry.serial);
+            let serial = entry.serial;
+            guarded.misses += missed;
+            return Found::Expired(serial);
         }
-        if touch {
-            entry.touch();
+        let value = Arc::clone(&entry.value);
+        if interest != Interest::None {
+            guarded.shard.touch(at);
         }
-        Found::Alive(Arc::clone(&entry.value))
+        guarded.hits += missed;
+        Found::Alive(value)
     }
 
-    /// Stores an entry, making what room it needs; gives it back if it can never fit, or would have expired at once.
-    /// Whatever was there under its key is gone in both cases.
+    /// Stores an entry, making what room it needs. `free` is asked under the shard's lock whether it may begin.
     pub(crate) fn insert<'a>(
         &'a self,
         new: NewEntry<K, V>,
         now: u64,
         removals: &mut Removals<'_, K, V>,
-    ) -> Option<NewEntry<K, V>>
+        free: impl Fn() -> bool,
+    ) -> Insertion<K, V>
     where
         K: Eq,
     {
         let own = self.index(new.hash);
-        let mut standing = None;
+        let (mut standing, mut begun) = (None, false);
         let mut room: Room<'a> = self.budget.room();
         loop {
-            let mut guarded = self.cells[own].guarded.write();
+            let mut guarded = self.cells[own].guarded.lock();
+            if !begun && !free() {
+                return Insertion::Held(new);
+            }
+            begun = true;
             if let Some(at) = guarded.shard.find(new.hash, &new.key) {
-                let (entry, earned) = guarded.shard.remove(at);
+                let entry = guarded.shard.remove(at);
+                standing = Some(entry.standing());
                 guarded.dismiss(entry, Left { why: RemovalReason::Replaced, now }, &mut room, removals);
-                standing = Some(earned);
             }
             if new.expires_at <= now || !self.budget.admits(new.weight) {
                 guarded.tally.rejections += 1;
-                return Some(new);
+                return Insertion::Refused(new);
             }
             let mut crowded = false;
             loop {
                 if room.cover(new.weight) {
                     guarded.tally.insertions += 1;
+                    let hits = guarded.hits;
                     room.occupy(new.weight);
-                    guarded.shard.place(new, standing.unwrap_or(Standing::Newcomer { crowded }));
+                    guarded.shard.place(new, standing.unwrap_or(Standing::Newcomer { crowded }), hits);
                     guarded.purge_some(now, 2, 2, &mut room, removals);
-                    return None;
+                    return Insertion::Kept;
                 }
                 crowded = true;
                 if self.is_poor(&guarded.shard) || !guarded.make_room(now, &mut room, removals) {
@@ -276,7 +290,7 @@ impl<K, V> Store<K, V> {
                 if spare_the_poor && index == own {
                     continue;
                 }
-                let mut guarded = self.cells[index].guarded.write();
+                let mut guarded = self.cells[index].guarded.lock();
                 if spare_the_poor && self.is_poor(&guarded.shard) {
                     continue;
                 }
@@ -295,9 +309,9 @@ impl<K, V> Store<K, V> {
         Q: Eq + ?Sized,
     {
         let mut room = self.budget.room();
-        let mut guarded = self.cell(hash).guarded.write();
+        let mut guarded = self.cell(hash).guarded.lock();
         let Some(at) = guarded.shard.find(hash, key) else { return false };
-        let (entry, _) = guarded.shard.remove(at);
+        let entry = guarded.shard.remove(at);
         guarded.dismiss(entry, Left { why: RemovalReason::Invalidated, now }, &mut room, removals)
     }
 
@@ -305,9 +319,9 @@ impl<K, V> Store<K, V> {
     #[cold]
     pub(crate) fn expire(&self, hash: u64, serial: u64, now: u64, removals: &mut Removals<'_, K, V>) {
         let mut room = self.budget.room();
-        let mut guarded = self.cell(hash).guarded.write();
+        let mut guarded = self.cell(hash).guarded.lock();
         if let Some(at) = guarded.shard.find_serial(hash, serial) {
-            let (entry, _) = guarded.shard.remove(at);
+            let entry = guarded.shard.remove(at);
             guarded.dismiss(entry, Left { why: RemovalReason::Expired, now }, &mut room, removals);
         }
     }
@@ -316,11 +330,11 @@ impl<K, V> Store<K, V> {
     pub(crate) fn invalidate_tag(&self, tag: &str, now: u64, removals: &mut Removals<'_, K, V>) -> usize {
         let mut count = 0;
         for cell in &self.cells {
-            let bound = cell.guarded.read().shard.serial();
+            let bound = cell.guarded.lock().shard.serial();
             let mut more = true;
             while more {
                 let mut room = self.budget.room();
-                let mut guarded = cell.guarded.write();
+                let mut guarded = cell.guarded.lock();
                 for _ in 0..BATCH {
                     let Some(entry) = guarded.shard.take_tagged(tag, bound) else {
                         more = false;
@@ -329,7 +343,7 @@ impl<K, V> Store<K, V> {
                     let left = Left { why: RemovalReason::Invalidated, now };
                     count += usize::from(guarded.dismiss(entry, left, &mut room, removals));
                 }
-                drop(guarded);
+                give_way(guarded);
                 drop(room);
                 removals.settle();
             }
@@ -343,7 +357,7 @@ impl<K, V> Store<K, V> {
         for cell in &self.cells {
             // The whole shard is swapped at once; its entries are counted and dropped without the lock.
             let full = {
-                let mut guarded = cell.guarded.write();
+                let mut guarded = cell.guarded.lock();
                 let empty = guarded.shard.successor();
                 std::mem::replace(&mut guarded.shard, empty)
             };
@@ -361,10 +375,10 @@ impl<K, V> Store<K, V> {
                     break;
                 }
                 count += tally.invalidations as usize;
-                let mut guarded = cell.guarded.write();
+                let mut guarded = cell.guarded.lock();
                 guarded.tally.invalidations += tally.invalidations;
                 guarded.tally.expirations += tally.expirations;
-                drop(guarded);
+                give_way(guarded);
                 drop(room);
                 removals.settle();
             }
@@ -380,7 +394,7 @@ impl<K, V> Store<K, V> {
             let mut current = None;
             while current != Some(0) {
                 let mut room = self.budget.room();
-                let mut guarded = cell.guarded.write();
+                let mut guarded = cell.guarded.lock();
                 let mut steps = BATCH;
                 while steps > 0 && current != Some(0) {
                     let expired = match current {
@@ -403,7 +417,7 @@ impl<K, V> Store<K, V> {
                         count += 1;
                     }
                 }
-                drop(guarded);
+                give_way(guarded);
                 drop(room);
                 removals.settle();
             }
@@ -416,7 +430,7 @@ impl<K, V> Store<K, V> {
         let mut index = 0;
         while self.budget.is_exceeded() {
             let mut room = self.budget.room();
-            let mut guarded = self.cells[index].guarded.write();
+            let mut guarded = self.cells[index].guarded.lock();
             // A few from each in turn, so that all shards shrink alike.
             let mut empty = false;
             for _ in 0..4 {
@@ -447,7 +461,7 @@ impl<K, V> Store<K, V> {
     {
         let mut all = Vec::new();
         for cell in &self.cells {
-            let guarded = cell.guarded.read();
+            let guarded = cell.guarded.lock();
             let alive = guarded.shard.iter().filter(|entry| entry.expires_at > now);
             all.extend(alive.map(|entry| (entry.key.clone(), Arc::clone(&entry.value))));
         }
@@ -457,9 +471,12 @@ impl<K, V> Store<K, V> {
     /// Adds this store's counts to `stats`.
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         for cell in &self.cells {
-            stats.hits += cell.hits.load(Ordering::Relaxed);
-            stats.misses += cell.misses.load(Ordering::Relaxed);
-            let tally = &cell.guarded.read().tally;
+            let guarded = cell.guarded.lock();
+            let tally = &guarded.tally;
+            // Refused after it was counted, so never more than there are hits.
+            let refused = cell.refused.load(Ordering::Relaxed);
+            stats.hits += guarded.hits.saturating_sub(refused);
+            stats.misses += guarded.misses + refused;
             stats.insertions += tally.insertions;
             stats.rejections += tally.rejections;
             stats.evictions += tally.evictions;

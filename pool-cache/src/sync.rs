@@ -5,13 +5,25 @@
 //! poisoned, a panic of user code releases it and nothing more.
 
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::Mutex;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::thread::{Thread, current, park, yield_now};
 #[cfg(not(loom))]
 pub(crate) use std::thread_local;
+
+/// Releases a lock to whoever has waited longest, for callers that will want it again at once: they would overtake
+/// everybody else many times over.
+#[cfg(not(loom))]
+pub(crate) fn give_way<T>(guard: parking_lot::MutexGuard<'_, T>) {
+    parking_lot::MutexGuard::unlock_fair(guard);
+}
+
+#[cfg(loom)]
+pub(crate) fn give_way<T>(guard: loom::sync::MutexGuard<'_, T>) {
+    drop(guard);
+}
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -20,11 +32,11 @@ pub(crate) use loom::thread::{Thread, current, park, yield_now};
 #[cfg(loom)]
 pub(crate) use loom::thread_local;
 #[cfg(loom)]
-pub(crate) use modelled::{Mutex, RwLock};
+pub(crate) use modelled::Mutex;
 
 #[cfg(loom)]
 mod modelled {
-    use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+    use loom::sync::MutexGuard;
 
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -36,23 +48,6 @@ mod modelled {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("BUG: a modelled lock was poisoned")
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
-
-    impl<T> RwLock<T> {
-        pub(crate) fn new(value: T) -> Self {
-            RwLock(loom::sync::RwLock::new(value))
-        }
-
-        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-            self.0.read().expect("BUG: a modelled lock was poisoned")
-        }
-
-        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-            self.0.write().expect("BUG: a modelled lock was poisoned")
         }
     }
 }

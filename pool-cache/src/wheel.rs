@@ -69,13 +69,12 @@ impl Wheel {
             self.buckets = vec![List::EMPTY; LEVELS * SLOTS].into_boxed_slice();
         }
         let tick = (expires_at >> TICK_BITS).max(self.reached);
-        let difference = tick ^ self.reached;
-        let level = (difference.checked_ilog2().unwrap_or(0) / SLOT_BITS) as usize;
-        let slot = slot_of(tick, level);
-        let bucket = level * SLOTS + slot;
+        let level = ((tick ^ self.reached) | 1).ilog2() / SLOT_BITS;
+        let slot = slot_of(tick, level as usize);
+        let bucket = level as usize * SLOTS + slot;
         slab[at].set_bucket(bucket as u16);
         self.buckets[bucket].push_back(slab, at);
-        self.occupied[level] |= 1 << slot;
+        self.occupied[level as usize] |= 1 << slot;
     }
 
     /// Stops watching the entry at `at`.

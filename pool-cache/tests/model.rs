@@ -315,8 +315,6 @@ fn apply<'a>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn cache_does_what_the_model_does(
         ops in prop::collection::vec(op(), 1..120),

@@ -6,16 +6,17 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::panic::Location;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::PoolConfig;
 use crate::error::{ConfigError, Problem};
-use crate::key::{Key, typed, with_keys};
+use crate::key::Key;
 use crate::layer::{Layer, Reading, Settled, database_name, merge};
 use crate::preset::Preset;
 use crate::rules;
-use crate::source::{self, Foreign, Source, Text};
+use crate::source::{self, Foreign, Format, Source, Text};
+use crate::table::{typed, with_keys};
 use crate::value::{Typed, Value};
 
 /// Says where settings come from; later sources win, key by key.
@@ -49,13 +50,15 @@ pub struct PoolConfigBuilder {
 
 macro_rules! argument {
     (lasting) => { impl Into<Option<Duration>> };
+    (limit) => { impl Into<Option<usize>> };
+    (bound) => { impl Into<Option<u64>> };
     ($kind:ident) => { typed!($kind) };
 }
 
 macro_rules! declare_setters {
     ($(
         $(#[doc = $doc:literal])+
-        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr;
+        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr $(, $reopen:ident)?;
     )+) => {
         impl PoolConfigBuilder {
             $(
@@ -113,7 +116,9 @@ impl PoolConfigBuilder {
         self.with(Source::Preset(preset))
     }
 
-    /// Adds a file in TOML or JSON, told apart by the end of its name, `.toml` or `.json`.
+    /// Adds a file in TOML, JSON or YAML, told apart by the end of its name: `.toml`, `.json`, `.yaml` or `.yml`.
+    ///
+    /// JSON needs the feature `json`, which is on by default, YAML the feature `yaml`.
     ///
     /// The file is read by [`build`](Self::build) and must exist then.
     pub fn file(self, path: impl AsRef<Path>) -> PoolConfigBuilder {
@@ -172,12 +177,33 @@ impl PoolConfigBuilder {
 
     /// Adds settings written in TOML. The name stands for the text in origins and errors.
     pub fn toml_str(self, name: impl AsRef<str>, text: impl Into<String>) -> PoolConfigBuilder {
-        self.with(Source::Text(Text::toml(name.as_ref(), text.into())))
+        self.with(Source::Text(Text::named(name.as_ref(), Format::Toml, text.into())))
     }
 
     /// Adds settings written in JSON. The name stands for the text in origins and errors.
+    #[cfg(feature = "json")]
     pub fn json_str(self, name: impl AsRef<str>, text: impl Into<String>) -> PoolConfigBuilder {
-        self.with(Source::Text(Text::json(name.as_ref(), text.into())))
+        self.with(Source::Text(Text::named(name.as_ref(), Format::Json, text.into())))
+    }
+
+    /// Adds settings written in YAML. The name stands for the text in origins and errors.
+    ///
+    /// Scalars without quotes are read by the core schema of YAML 1.2, so `yes` is text and no switch. Anchors,
+    /// aliases, tags and a second document are refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_config::PoolConfig;
+    ///
+    /// let text = "maxConnections: 20\ndatabases:\n  users: { idleTimeout: 1m 30s }";
+    /// let config = PoolConfig::builder().yaml_str("pool.yaml", text).build_for("users")?;
+    /// assert_eq!((config.max_connections(), config.idle_timeout().unwrap().as_secs()), (20, 90));
+    /// # Ok::<(), pool_config::ConfigError>(())
+    /// ```
+    #[cfg(feature = "yaml")]
+    pub fn yaml_str(self, name: impl AsRef<str>, text: impl Into<String>) -> PoolConfigBuilder {
+        self.with(Source::Text(Text::named(name.as_ref(), Format::Yaml, text.into())))
     }
 
     /// Adds everything another builder names, so that it wins over what this one names so far.
@@ -219,6 +245,11 @@ impl PoolConfigBuilder {
     /// ```
     pub fn build_for(&self, database: &str) -> Result<PoolConfig, ConfigError> {
         self.build_scope(Some(&database_name(database)))
+    }
+
+    /// Returns every file that decides what is built, missing ones included.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.sources.iter().flat_map(source::files).collect()
     }
 
     fn build_scope(&self, database: Option<&str>) -> Result<PoolConfig, ConfigError> {

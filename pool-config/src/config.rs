@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::builder::PoolConfigBuilder;
-use crate::key::{Key, Spelling, typed, with_keys};
+use crate::key::{Key, Spelling};
 use crate::layer::{Setting, Settled};
 use crate::origin::Origin;
 use crate::preset::Preset;
 use crate::rules::Warning;
+use crate::table::{typed, with_keys};
 use crate::value::{Typed, Value};
 
 /// Checked settings of a pool; every value knows where it came from.
@@ -41,7 +42,7 @@ pub struct PoolConfig {
 macro_rules! declare_getters {
     ($(
         $(#[doc = $doc:literal])+
-        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr;
+        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr $(, $reopen:ident)?;
     )+) => {
         impl PoolConfig {
             $(

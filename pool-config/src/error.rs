@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::key::Key;
 use crate::kind::Fault;
 use crate::origin::{After, Origin, Printable};
+use crate::source::Format;
 use crate::value::Value;
 
 /// One thing that is wrong with a configuration.
@@ -112,7 +113,7 @@ pub enum Problem {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// The format, `TOML` or `JSON`.
+        /// The format, `TOML`, `JSON` or `YAML`.
         format: &'static str,
         /// What the parser says.
         reason: String,
@@ -159,7 +160,9 @@ pub enum Problem {
     },
 
     /// A file whose name does not tell a known format.
-    #[error("{} has no known format; allowed: names that end in .toml or .json", Printable(&.path.to_string_lossy()))]
+    #[error(
+        "{} has no known format; allowed: names that end in {}", Printable(&.path.to_string_lossy()), Format::endings()
+    )]
     #[non_exhaustive]
     UnknownFormat {
         /// The path as it was named.

@@ -1,147 +1,31 @@
-//! The one table of keys: name, camel-case name, kind, range, default and meaning of every setting.
+//! The name of a setting and everything that follows from its row of the table.
 //!
-//! Owns what exists and what is allowed; it must not know where values come from.
-//! Invariant: a key is declared here and nowhere else. [`Key`], the getters of
-//! [`PoolConfig`](crate::PoolConfig), the setters of [`PoolConfigBuilder`](crate::PoolConfigBuilder), the checks,
-//! the names of environment variables and the error texts are all made from these rows.
+//! Owns [`Key`]; it must not know where values come from.
+//! Invariant: no key is named here that the table does not have.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
+use crate::choice::{Synchronous, WorkPlacement};
 use crate::kind::{self, Kind};
-use crate::value::{Synchronous, Typed, Value};
+use crate::section::Section;
+use crate::table::{days, gib, hours, kib, mib, micros, millis, mins, secs, typed, with_keys};
+use crate::value::{Typed, Value};
 
-const fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
-}
-
-const fn secs(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-const fn mins(count: u64) -> Duration {
-    Duration::from_secs(count * 60)
-}
-
-const fn hours(count: u64) -> Duration {
-    Duration::from_secs(count * 3_600)
-}
-
-const fn days(count: u64) -> Duration {
-    Duration::from_secs(count * 86_400)
-}
-
-const fn kib(count: u64) -> u64 {
-    count << 10
-}
-
-const fn mib(count: u64) -> u64 {
-    count << 20
-}
-
-const fn gib(count: u64) -> u64 {
-    count << 30
-}
-
-/// Hands every row of the table to the macro named by the caller.
-///
-/// A row reads: doc lines, `name "camelName" Variant: kind(limits) = default`.
-macro_rules! with_keys {
-    ($callback:ident) => {
-        $callback! {
-            /// Limits how many connections are open at the same time.
-            max_connections "maxConnections" MaxConnections: count("connections", 1, 4_096) = 10;
-
-            /// Keeps at least this many connections open, even when nobody uses them.
-            ///
-            /// Zero lets the pool become empty. Must not be above `max_connections`; the default gives way to a smaller one.
-            min_connections "minConnections" MinConnections: count("connections", 0, 4_096) = 2;
-
-            /// Limits how long a caller waits for a connection before it gets an error.
-            acquire_timeout "acquireTimeout" AcquireTimeout: time(millis(1), days(365)) = secs(10);
-
-            /// Closes a connection that nobody used for this long.
-            ///
-            /// `None`, in text `"never"` or `"off"`, keeps idle connections for ever.
-            idle_timeout "idleTimeout" IdleTimeout: lasting(millis(1), days(365)) = Some(secs(30));
-
-            /// Spaces the rounds in which idle, aged and broken connections are looked for.
-            reap_interval "reapInterval" ReapInterval: time(millis(1), days(365)) = secs(10);
-
-            /// Replaces a connection that was opened this long ago.
-            ///
-            /// `None`, in text `"never"` or `"off"`, lets connections grow old without limit.
-            max_connection_age "maxConnectionAge" MaxConnectionAge: lasting(millis(1), days(365)) = Some(hours(1));
-
-            /// Switches the cache of query results on or off.
-            enable_query_cache "enableQueryCache" EnableQueryCache: flag() = true;
-
-            /// Limits how many query results the cache holds.
-            max_cache_size "maxCacheSize" MaxCacheSize: count("results", 1, 100_000_000) = 1_000;
-
-            /// Switches the reuse of prepared statements on or off.
-            enable_statement_pooling "enableStatementPooling" EnableStatementPooling: flag() = true;
-
-            /// Switches the health checks of idle connections on or off.
-            enable_health_checks "enableHealthChecks" EnableHealthChecks: flag() = true;
-
-            /// Switches detailed log events on or off.
-            enable_logging "enableLogging" EnableLogging: flag() = false;
-
-            /// Limits how long SQLite waits for a lock that another process holds.
-            ///
-            /// SQLite counts whole milliseconds in a 32-bit integer, hence the upper limit:
-            /// <https://www.sqlite.org/c3ref/busy_timeout.html>.
-            busy_timeout "busyTimeout" BusyTimeout: time(millis(1), days(24)) = secs(5);
-
-            /// Limits how many prepared statements each connection keeps.
-            statement_cache_size "statementCacheSize" StatementCacheSize: count("statements", 1, 100_000) = 64;
-
-            /// Reports a statement that ran at least this long as slow.
-            slow_statement "slowStatement" SlowStatement: time(Duration::from_micros(1), days(365)) = millis(100);
-
-            /// Limits how long a cached query result is served.
-            cache_ttl "cacheTtl" CacheTtl: time(millis(1), days(365)) = mins(5);
-
-            /// Limits how long closing waits for connections that are still in use.
-            close_timeout "closeTimeout" CloseTimeout: time(millis(1), days(365)) = secs(10);
-
-            /// Chooses how hard SQLite makes sure that a commit reached the disk.
-            ///
-            /// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
-            synchronous "synchronous" Synchronous: synchronous() = Synchronous::Normal;
-
-            /// Limits the page cache of each connection, in bytes.
-            ///
-            /// Source: <https://www.sqlite.org/pragma.html#pragma_cache_size>.
-            page_cache_size "pageCacheSize" PageCacheSize: size(kib(64), gib(1_024)) = mib(2);
-
-            /// Limits how many bytes of the database file each connection reads through a memory map.
-            ///
-            /// Zero switches the map off. SQLite's build limit is the upper end:
-            /// <https://www.sqlite.org/pragma.html#pragma_mmap_size>.
-            mmap_size "mmapSize" MmapSize: size(0, 0x7fff_0000) = mib(256);
-        }
+/// Reads the end of a row.
+macro_rules! live {
+    () => {
+        true
+    };
+    (reopen) => {
+        false
     };
 }
-pub(crate) use with_keys;
-
-/// The Rust type of a setting of a kind.
-macro_rules! typed {
-    (count) => { usize };
-    (size) => { u64 };
-    (time) => { ::std::time::Duration };
-    (lasting) => { ::std::option::Option<::std::time::Duration> };
-    (flag) => { bool };
-    (synchronous) => { $crate::Synchronous };
-}
-pub(crate) use typed;
 
 macro_rules! declare_keys {
     ($(
         $(#[doc = $doc:literal])+
-        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr;
+        $name:ident $camel:literal $variant:ident: $kind:ident($($limit:expr),*) = $default:expr $(, $reopen:ident)?;
     )+) => {
         /// The name of a setting.
         ///
@@ -190,6 +74,21 @@ macro_rules! declare_keys {
 
             pub(crate) const fn kind(self) -> Kind {
                 match self { $(Key::$variant => kind::$kind($($limit),*),)+ }
+            }
+
+            /// Says whether an open pool can take a new value over; else the pool must be opened anew for it.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use pool_config::Key;
+            ///
+            /// assert!(Key::MaxConnections.is_live());
+            /// assert!(!Key::PageSize.is_live());
+            /// ```
+            #[must_use]
+            pub const fn is_live(self) -> bool {
+                match self { $(Key::$variant => live!($($reopen)?),)+ }
             }
         }
     };
@@ -240,6 +139,12 @@ impl Key {
     #[must_use]
     pub fn unit(self) -> Option<&'static str> {
         self.kind().unit()
+    }
+
+    /// Returns the section of the table that the key stands in.
+    #[must_use]
+    pub fn section(self) -> Section {
+        Section::of(self)
     }
 
     pub(crate) fn find(name: &str) -> Option<Key> {

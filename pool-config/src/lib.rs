@@ -37,7 +37,9 @@
 //! | duration | `1500` (milliseconds) or `"1m 30s"` | the same, without quotes | [`Duration`](std::time::Duration) |
 //! | duration that may be endless | the same, or `"never"` or `"off"` | the same, without quotes | a duration, or `None` |
 //! | size | `4096` (bytes) or `"64 MiB"` | the same, without quotes | `u64`, bytes |
-//! | choice | `"normal"` | `normal` | [`Synchronous`] |
+//! | count or size that may be endless | the same, or `"unlimited"` | the same, without quotes | a number, or `None` |
+//! | share | `0.1` | `0.1` | `f64` |
+//! | choice | `"normal"` | `normal` | [`Synchronous`], [`WorkPlacement`] |
 //!
 //! Keys are spelled `max_connections` or `maxConnections`, tables `[databases.NAME]` hold what is special to one
 //! database (see [`PoolConfigBuilder::build_for`]). [`Key`] lists every key with its meaning.
@@ -48,41 +50,62 @@
 //! - Later layers win, key by key; what they hide is still known ([`PoolConfig::overridden`]).
 //! - All problems are told at once, up to a hundred, each with key, value, origin and what is allowed. The value of a
 //!   key that resembles no known one is not repeated: it may be a secret meant for somebody else.
+//! - A [`LiveConfig`] holds a good configuration at all times and readers of it never wait; a file that turns bad changes
+//!   nothing and is reported once.
 //! - Whatever a file or variable holds, the outcome is a configuration or an error: no panic, no hang, and at most one
 //!   mebibyte is read.
 //!
 //! # Not promised
 //!
-//! - Nothing watches files. A [`PoolConfigBuilder`] is a recipe that can be built again when its sources changed.
+//! - A file that is written in place may be read half-written if its writer pauses; rename a finished one instead.
 //! - A value that is allowed is not necessarily wise; see [`PoolConfig::warnings`].
 //! - JSON origins name the line of the value, which is not that of the key where the two stand apart.
 
 #![forbid(unsafe_code)]
 
 mod builder;
+mod change;
+mod choice;
 mod config;
 mod error;
+mod example;
+mod explain;
 mod key;
 mod kind;
 mod layer;
+mod live;
 mod nearest;
+#[cfg(feature = "notify")]
+mod notices;
 mod origin;
 mod preset;
 mod quantity;
 mod rules;
+#[cfg(feature = "json")]
+mod schema;
+mod section;
 mod source;
+mod table;
+mod trail;
 mod value;
+mod watch;
 
 /// The crate that carries the layers, for [`PoolConfigBuilder::provider`].
 pub use figment;
 
 pub use builder::PoolConfigBuilder;
+pub use change::{Change, ChangedKey};
+pub use choice::{Synchronous, WorkPlacement};
 pub use config::{PoolConfig, Spelled};
 pub use error::{ConfigError, Problem};
+pub use explain::Explanation;
 pub use key::{Key, Spelling, UnknownKey};
 pub use kind::Fault;
 pub use layer::Setting;
+pub use live::{LiveConfig, Reload, Subscription};
 pub use origin::Origin;
 pub use preset::{Preset, UnknownPreset};
 pub use rules::Warning;
-pub use value::{Synchronous, Value};
+pub use section::Section;
+pub use value::{Share, Value};
+pub use watch::{Watch, WatchOptions};

@@ -114,6 +114,38 @@ fn scaled(number: &str, scale: u128) -> Result<u128, Malformed> {
     whole.checked_add(part / tenths).ok_or(Malformed::TooLarge)
 }
 
+/// Returns the regular expression (ECMA-262) of the text of durations.
+#[cfg(feature = "json")]
+pub(crate) fn time_pattern() -> String {
+    pattern(TIME_UNITS, |unit| unit.to_owned())
+}
+
+/// Returns the regular expression (ECMA-262) of the text of sizes.
+#[cfg(feature = "json")]
+pub(crate) fn size_pattern() -> String {
+    // Units that are scaled alike stand in the table in groups; what is written must get smaller.
+    let mut units = SIZE_UNITS.to_vec();
+    units.sort_by_key(|(scale, _)| std::cmp::Reverse(*scale));
+    pattern(&units, in_any_case)
+}
+
+/// Takes at most one number of each unit, largest first, as [`parse`] does.
+#[cfg(feature = "json")]
+fn pattern(units: &[(u128, &[&str])], spelled: fn(&str) -> String) -> String {
+    let part = |(_, names): &(u128, &[&str])| {
+        let names: Vec<String> = names.iter().map(|name| spelled(name)).collect();
+        format!("(?:[0-9]+(?:\\.[0-9]+)?\\s*(?:{})\\s*)?", names.join("|"))
+    };
+    format!("^\\s*{}$", units.iter().map(part).collect::<String>())
+}
+
+/// Returns the pattern of a word in upper and lower case.
+#[cfg(feature = "json")]
+pub(crate) fn in_any_case(word: &str) -> String {
+    let letter = |c: char| format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase());
+    word.chars().map(letter).collect()
+}
+
 /// Displays a duration exactly, as `1m 30s`.
 pub(crate) struct ShownDuration(pub(crate) Duration);
 

@@ -21,8 +21,10 @@ pub enum Warning {
         key: Key,
         /// What it is set to.
         setting: Setting,
-        /// The switch that is off.
+        /// The key that is off or `never`.
         switch: Key,
+        /// What that one is set to.
+        switch_value: Value,
         /// Where the switch was turned off.
         switch_origin: Origin,
     },
@@ -49,10 +51,12 @@ impl Warning {
 impl std::fmt::Display for Warning {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Warning::WithoutEffect { key, setting: Setting { value, origin }, switch, switch_origin } => write!(
-                formatter,
-                "{key} = {value}, from {origin}, has no effect: {switch} = false, from {switch_origin}"
-            ),
+            Warning::WithoutEffect { key, setting: Setting { value, origin }, switch, switch_value, switch_origin } => {
+                write!(
+                    formatter,
+                    "{key} = {value}, from {origin}, has no effect: {switch} = {switch_value}, from {switch_origin}"
+                )
+            }
             Warning::LateReaping { idle_timeout, reap_interval } => write!(
                 formatter,
                 "idle_timeout = {}, from {}, is shorter than reap_interval = {}, from {}: \
@@ -68,13 +72,22 @@ fn at(settled: &[Settled], key: Key) -> &Setting {
 }
 
 /// Pairs whose first key must not be above the second.
-const AT_MOST: &[(Key, Key)] = &[(Key::MinConnections, Key::MaxConnections)];
+const AT_MOST: &[(Key, Key)] =
+    &[(Key::MinConnections, Key::MaxConnections), (Key::StatementWarmCount, Key::StatementCacheSize)];
 
-/// Keys that matter only while a switch is on.
+/// Keys that matter only while another one is on, or is not `never`.
 const SWITCHED_BY: &[(Key, Key)] = &[
-    (Key::MaxCacheSize, Key::EnableQueryCache),
-    (Key::CacheTtl, Key::EnableQueryCache),
+    (Key::AgeJitter, Key::MaxConnectionAge),
+    (Key::ValidateAfterIdle, Key::EnableHealthChecks),
     (Key::StatementCacheSize, Key::EnableStatementPooling),
+    (Key::StatementWarmCount, Key::EnableStatementPooling),
+    (Key::StatementWarmBudget, Key::EnableStatementPooling),
+    (Key::MaxCacheSize, Key::EnableQueryCache),
+    (Key::MaxCacheWeight, Key::EnableQueryCache),
+    (Key::CacheTtl, Key::EnableQueryCache),
+    (Key::CacheTtlJitter, Key::EnableQueryCache),
+    (Key::CacheShards, Key::EnableQueryCache),
+    (Key::SlowStatement, Key::EnableLogging),
 ];
 
 /// Lets defaults give way to what was set: who asks for one connection at most did not ask for two at least.
@@ -114,7 +127,7 @@ fn count(setting: &Setting) -> usize {
 
 /// Returns what is probably not meant.
 pub(crate) fn warnings(settled: &[Settled]) -> Vec<Warning> {
-    let off = |switch: Key| at(settled, switch).value == Value::Flag(false);
+    let off = |switch: Key| matches!(at(settled, switch).value, Value::Flag(false) | Value::Never);
     // Defaults and presets set everything they might need; only what somebody wrote down is worth a warning.
     let written = |key: Key| !matches!(at(settled, key).origin, Origin::Default | Origin::Preset(_));
     let mut warnings: Vec<Warning> = SWITCHED_BY
@@ -124,6 +137,7 @@ pub(crate) fn warnings(settled: &[Settled]) -> Vec<Warning> {
             key: *key,
             setting: at(settled, *key).clone(),
             switch: *switch,
+            switch_value: at(settled, *switch).value,
             switch_origin: at(settled, *switch).origin.clone(),
         })
         .collect();

@@ -4,10 +4,12 @@
 //! Invariant: the text a value displays reads back as the same value (see `quantity`).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::choice::{Synchronous, WorkPlacement};
 use crate::quantity::{ShownDuration, ShownSize};
 
 /// The value of a setting.
@@ -24,11 +26,17 @@ pub enum Value {
     Time(Duration),
     /// No limit in time.
     Never,
+    /// No limit in number or size.
+    Unlimited,
+    /// Which part of a whole.
+    Share(Share),
     /// How hard a commit is pushed to disk.
     Synchronous(Synchronous),
+    /// Where queries run.
+    WorkPlacement(WorkPlacement),
 }
 
-/// Displays the value as text that configuration files accept, such as `10`, `30s`, `64 MiB`, `never` or `normal`.
+/// Displays the value as text that configuration files accept, such as `10`, `30s`, `64 MiB`, `0.1`, `never` or `normal`.
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -37,7 +45,10 @@ impl fmt::Display for Value {
             Value::Size(bytes) => write!(formatter, "{}", ShownSize(bytes)),
             Value::Time(duration) => write!(formatter, "{}", ShownDuration(duration)),
             Value::Never => formatter.write_str("never"),
+            Value::Unlimited => formatter.write_str("unlimited"),
+            Value::Share(share) => write!(formatter, "{}", share.as_f64()),
             Value::Synchronous(choice) => write!(formatter, "{choice}"),
+            Value::WorkPlacement(choice) => write!(formatter, "{choice}"),
         }
     }
 }
@@ -53,7 +64,10 @@ impl Serialize for Value {
                 Some(millis) => serializer.serialize_u64(millis),
                 None => serializer.collect_str(&ShownDuration(duration)),
             },
-            Value::Never | Value::Synchronous(_) => serializer.collect_str(self),
+            Value::Share(share) => serializer.serialize_f64(share.as_f64()),
+            Value::Never | Value::Unlimited | Value::Synchronous(_) | Value::WorkPlacement(_) => {
+                serializer.collect_str(self)
+            }
         }
     }
 }
@@ -67,7 +81,10 @@ impl Value {
             Value::Size(_) => "a size",
             Value::Time(_) => "a duration",
             Value::Never => "never",
+            Value::Unlimited => "unlimited",
+            Value::Share(_) => "a share",
             Value::Synchronous(_) => "a synchronous mode",
+            Value::WorkPlacement(_) => "a work placement",
         }
     }
 }
@@ -78,46 +95,38 @@ pub(crate) fn whole_millis(duration: Duration) -> Option<u64> {
     u64::try_from(duration.as_millis()).ok().filter(|_| whole)
 }
 
-/// How hard SQLite makes sure that a commit reached the disk, from fastest to safest.
+/// A share of a whole, meant to be from 0 to 1; whether it is, is checked when a configuration is built.
 ///
-/// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Synchronous {
-    /// Leaves it to the operating system: a power cut can corrupt the database.
-    Off,
-    /// Syncs at checkpoints in WAL mode: a power cut can lose the last commits, never the database.
-    Normal,
-    /// Syncs at every commit.
-    Full,
-    /// Syncs the directory, too, in rollback-journal modes.
-    Extra,
-}
+/// Two shares are equal when they are the same number to the last bit.
+#[derive(Debug, Clone, Copy)]
+pub struct Share(f64);
 
-impl Synchronous {
-    /// Every choice, from fastest to safest.
-    pub const ALL: &'static [Synchronous] =
-        &[Synchronous::Off, Synchronous::Normal, Synchronous::Full, Synchronous::Extra];
-
-    /// Returns the name in lower case, as SQLite's pragma takes it.
+impl Share {
+    /// Returns the share as a number.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Synchronous::Off => "off",
-            Synchronous::Normal => "normal",
-            Synchronous::Full => "full",
-            Synchronous::Extra => "extra",
-        }
-    }
-
-    pub(crate) fn find(name: &str) -> Option<Synchronous> {
-        Synchronous::ALL.iter().copied().find(|choice| choice.name().eq_ignore_ascii_case(name))
+    pub const fn as_f64(self) -> f64 {
+        self.0
     }
 }
 
-impl fmt::Display for Synchronous {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
+impl From<f64> for Share {
+    fn from(share: f64) -> Share {
+        // Zero has two signs, and nobody means a difference.
+        Share(if share == 0.0 { 0.0 } else { share })
+    }
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Share) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Share {}
+
+impl Hash for Share {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
     }
 }
 
@@ -151,18 +160,43 @@ typed_by_variant! {
     u64: Size;
     Duration: Time;
     Synchronous: Synchronous;
+    WorkPlacement: WorkPlacement;
 }
 
-impl Typed for Option<Duration> {
+impl Typed for f64 {
     fn into_value(self) -> Value {
-        self.map_or(Value::Never, Value::Time)
+        Value::Share(self.into())
     }
 
     fn from_value(value: Value) -> Option<Self> {
         match value {
-            Value::Time(duration) => Some(Some(duration)),
-            Value::Never => Some(None),
+            Value::Share(share) => Some(share.as_f64()),
             _ => None,
         }
     }
+}
+
+/// One row a type that may be without limit: the variant of the limit, the variant of none.
+macro_rules! typed_or_none {
+    ($($type:ty: $variant:ident or $none:ident;)+) => {
+        $(impl Typed for Option<$type> {
+            fn into_value(self) -> Value {
+                self.map_or(Value::$none, Value::$variant)
+            }
+
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    Value::$variant(typed) => Some(Some(typed)),
+                    Value::$none => Some(None),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+typed_or_none! {
+    Duration: Time or Never;
+    usize: Count or Unlimited;
+    u64: Size or Unlimited;
 }

@@ -112,6 +112,86 @@ fn a_size_a_choice_or_a_switch_that_cannot_be_used_says_why() {
 }
 
 #[test]
+fn a_limit_that_may_be_missing_says_so() {
+    let waiters = "allowed: a whole number of callers from 0 to 1000000000, or \"unlimited\"";
+    for (value, fault) in [
+        ("-1", "-1 is negative"),
+        ("1_000_000_001", "1000000001 is too large"),
+        ("\"never\"", "\"never\" is text"),
+        ("false", "false is a truth value"),
+    ] {
+        let expected = format!("max_waiters = {fault}, from pool.toml line 1; {waiters}");
+        assert_eq!(toml(&format!("max_waiters = {value}")), expected);
+    }
+    assert_eq!(
+        toml("max_cache_weight = \"1 B\""),
+        "max_cache_weight = \"1 B\" is too small, from pool.toml line 1; allowed: from 1 KiB to 1 TiB, as a whole number \
+         of bytes or text like \"64 MiB\", or \"unlimited\""
+    );
+    assert_eq!(
+        toml("max_cache_weight = \"endless\""),
+        "max_cache_weight = \"endless\" cannot be read, from pool.toml line 1; allowed: from 1 KiB to 1 TiB, as a whole \
+         number of bytes or text like \"64 MiB\", or \"unlimited\""
+    );
+}
+
+#[test]
+fn a_share_that_is_none_says_why() {
+    let share = "allowed: a number from 0 to 1, such as 0.1";
+    for (value, fault) in [
+        ("1.5", "1.5 is too large"),
+        ("2", "2 is too large"),
+        ("-0.1", "-0.1 is negative"),
+        ("nan", "NaN cannot be read"),
+        ("inf", "inf is too large"),
+        ("\"10%\"", "\"10%\" is text"),
+        ("true", "true is a truth value"),
+    ] {
+        let expected = format!("age_jitter = {fault}, from pool.toml line 1; {share}");
+        assert_eq!(toml(&format!("age_jitter = {value}")), expected);
+    }
+    assert_eq!(
+        env("POOL_AGE_JITTER", "much"),
+        format!("age_jitter = \"much\" is text, from environment variable POOL_AGE_JITTER; {share}")
+    );
+}
+
+#[test]
+fn a_page_size_must_be_a_power_of_two() {
+    let allowed = "allowed: a power of two from 512 B to 64 KiB, as a whole number of bytes or text like \"4 KiB\"";
+    for (value, fault) in [
+        ("4095", "4095 is no power of two"),
+        ("\"3 KiB\"", "\"3 KiB\" is no power of two"),
+        ("256", "256 is too small"),
+        ("131072", "131072 is too large"),
+    ] {
+        assert_eq!(
+            toml(&format!("page_size = {value}")),
+            format!("page_size = {fault}, from pool.toml line 1; {allowed}")
+        );
+    }
+}
+
+#[test]
+fn a_word_that_is_no_choice_is_told_the_choices() {
+    assert_eq!(
+        toml("work_placement = \"async\""),
+        "work_placement = \"async\" is no known choice, from pool.toml line 1; allowed: adaptive, inline or blocking"
+    );
+}
+
+#[test]
+fn more_statements_to_warm_than_a_connection_keeps_is_refused() {
+    assert_eq!(
+        toml("statement_cache_size = 10\nstatement_warm_count = 11"),
+        "statement_warm_count = 11, from pool.toml line 2, is above statement_cache_size = 10, from pool.toml line 1; \
+         allowed: at most 10"
+    );
+    let config = PoolConfig::builder().statement_cache_size(10).build().unwrap();
+    assert_eq!(config.statement_warm_count(), 10);
+}
+
+#[test]
 fn a_variable_is_named_with_its_value() {
     assert_eq!(
         env("POOL_MAX_CONNECTIONS", "0"),
@@ -336,9 +416,10 @@ fn a_missing_file_is_nothing_where_it_is_optional() {
 
 #[test]
 fn a_file_of_unknown_format_is_told() {
+    let endings = if cfg!(feature = "yaml") { ".toml, .json, .yaml or .yml" } else { ".toml or .json" };
     assert_eq!(
         error(PoolConfig::builder().file("pool.ini")).to_string(),
-        "pool.ini has no known format; allowed: names that end in .toml or .json"
+        format!("pool.ini has no known format; allowed: names that end in {endings}")
     );
 }
 
@@ -392,6 +473,22 @@ fn what_is_probably_not_meant_is_a_warning() {
                  connections may stay idle for the sum of both"
                     .to_owned()
             ),
+        ]
+    );
+}
+
+#[test]
+fn what_never_happens_switches_its_settings_off_as_well() {
+    let config = PoolConfig::builder()
+        .toml_str("pool.toml", "max_connection_age = \"never\"\nage_jitter = 0.5\nslow_statement = \"1s\"")
+        .build()
+        .unwrap();
+    let texts: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "age_jitter = 0.5, from pool.toml line 2, has no effect: max_connection_age = never, from pool.toml line 1",
+            "slow_statement = 1s, from pool.toml line 3, has no effect: enable_logging = false, from default",
         ]
     );
 }

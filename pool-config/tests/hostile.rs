@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod claims;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
@@ -230,6 +232,14 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("\"10s\""),
         Just("true"),
         Just("null"),
+        Just("0.1"),
+        Just("age_jitter"),
+        Just("busy_timeout"),
+        Just("\"64 MiB\""),
+        Just("~"),
+        Just("- "),
+        Just("|"),
+        Just("#"),
         Just("\\u0000"),
         Just("\u{feff}"),
         Just("é"),
@@ -237,30 +247,44 @@ fn nearly() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
+/// So many cases, unless whoever runs the tests asks for another number with `PROPTEST_CASES`.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(usual) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(cases(1_000))]
 
     #[test]
-    fn no_text_makes_a_reader_panic(text in prop_oneof!["\\PC{0,60}", nearly()]) {
-        let builder = PoolConfig::builder()
-            .toml_str("t", text.clone())
-            .json_str("j", text.clone())
-            .env_from([("POOL_IDLE_TIMEOUT", text.clone()), ("POOL_MAX_CONNECTIONS", text.clone())])
-            .env_from([(format!("POOL_{text}"), "1")]);
-        if let Err(error) = builder.build() {
-            prop_assert!(!error.problems().is_empty());
-            for problem in error.problems() {
-                prop_assert!(problem.to_string().lines().count() == 1, "{}", problem);
-            }
-        }
+    fn every_text_ends_in_a_whole_configuration_or_a_clear_error(text in prop_oneof!["\\PC{0,60}", nearly()]) {
+        claims::check(text.as_bytes());
     }
 
+    #[test]
+    fn all_bytes_end_in_a_whole_configuration_or_a_clear_error(bytes: Vec<u8>) {
+        claims::check(&bytes);
+    }
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_target_say_something() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for seed in fs::read_dir(seeds).unwrap() {
+        let path = seed.unwrap().path();
+        claims::check(&fs::read(&path).unwrap());
+        let yaml = path.extension().is_some_and(|end| end == "yaml") && cfg!(not(feature = "yaml"));
+        if path.extension().is_some_and(|end| end != "env") && !yaml {
+            let config = PoolConfig::builder().file(&path).build_for("users").unwrap();
+            assert!(PoolConfig::keys().any(|key| !config.is_default(key)));
+        }
+    }
 }
 
 #[test]
 fn no_bytes_make_a_file_reader_panic() {
     let folder = tempfile::tempdir().unwrap();
-    proptest!(ProptestConfig::with_cases(128), |(bytes: Vec<u8>)| {
+    proptest!(cases(128), |(bytes: Vec<u8>)| {
         for name in ["pool.toml", "pool.json"] {
             let path = folder.path().join(name);
             fs::write(&path, &bytes).unwrap();

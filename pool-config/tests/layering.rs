@@ -8,7 +8,9 @@ use std::time::Duration;
 use pool_config::figment::providers::Serialized;
 use pool_config::figment::value::{Dict, Map};
 use pool_config::figment::{self, Metadata, Profile, Provider};
-use pool_config::{Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Setting, Spelling, Synchronous, Value};
+use pool_config::{
+    Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Setting, Spelling, Synchronous, Value, WorkPlacement,
+};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -24,18 +26,31 @@ enum Sample {
     Preset(Preset),
 }
 
-/// Any allowed value of a key; the minimum of connections stays below any maximum.
+/// Any allowed value of a key; what must not be above another key's value stays below all of those.
 fn value_of(key: Key) -> BoxedStrategy<Value> {
+    let never = || prop_oneof![Just(Value::Never), duration().prop_map(Value::Time)].boxed();
+    let short = |micros: u64| (1_000..micros).prop_map(|micros| Value::Time(Duration::from_micros(micros))).boxed();
     match (key, key.default_value()) {
-        (Key::MinConnections, _) => (0..=5usize).prop_map(Value::Count).boxed(),
-        (Key::IdleTimeout | Key::MaxConnectionAge, _) => {
-            prop_oneof![Just(Value::Never), duration().prop_map(Value::Time)].boxed()
+        (Key::MinConnections | Key::StatementWarmCount, _) => (0..=5usize).prop_map(Value::Count).boxed(),
+        (Key::IdleTimeout | Key::MaxConnectionAge | Key::ValidateAfterIdle, _) => never(),
+        (Key::LeakThreshold | Key::LongRead, _) => never(),
+        (Key::StatementWarmBudget | Key::WriteBatchTime | Key::CheckpointTimeout, _) => short(60_000_000),
+        // Defaults give way to smaller limits, which the fold does not know.
+        (Key::StatementCacheSize, _) => (32..=4_096usize).prop_map(Value::Count).boxed(),
+        (Key::PageSize, _) => (9..=16u32).prop_map(|power| Value::Size(1 << power)).boxed(),
+        (Key::MaxWaiters, _) => {
+            prop_oneof![Just(Value::Unlimited), any::<u16>().prop_map(|n| Value::Count(n.into()))].boxed()
+        }
+        (Key::MaxCacheWeight | Key::WalSizeLimit, _) => {
+            prop_oneof![Just(Value::Unlimited), (64 << 10..=1u64 << 40).prop_map(Value::Size)].boxed()
         }
         (_, Value::Flag(_)) => any::<bool>().prop_map(Value::Flag).boxed(),
         (_, Value::Count(_)) => (5..=4_096usize).prop_map(Value::Count).boxed(),
         (_, Value::Size(_)) => (64 << 10..=0x7fff_0000u64).prop_map(Value::Size).boxed(),
         (_, Value::Time(_)) => duration().prop_map(Value::Time).boxed(),
+        (_, Value::Share(_)) => (0.0..=1.0f64).prop_map(|share| Value::Share(share.into())).boxed(),
         (_, Value::Synchronous(_)) => select(Synchronous::ALL).prop_map(Value::Synchronous).boxed(),
+        (_, Value::WorkPlacement(_)) => select(WorkPlacement::ALL).prop_map(Value::WorkPlacement).boxed(),
         (_, other) => panic!("{key} has a default of an unknown kind: {other:?}"),
     }
 }

@@ -1,39 +1,14 @@
 //! Every key goes out and comes back through TOML, JSON and the environment, and serializes in both spellings.
 
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod samples;
 
 use std::time::Duration;
 
-use pool_config::{Key, PoolConfig, PoolConfigBuilder, Spelling, Synchronous, Value};
-
-/// Values of a key that differ from its default, its limits among them.
-fn samples(key: Key) -> Vec<Value> {
-    let millis = |count| Value::Time(Duration::from_millis(count));
-    match key {
-        Key::MaxConnections => vec![Value::Count(1), Value::Count(37), Value::Count(4_096)],
-        Key::MinConnections => vec![Value::Count(0), Value::Count(4_096)],
-        Key::MaxCacheSize => vec![Value::Count(1), Value::Count(100_000_000)],
-        Key::StatementCacheSize => vec![Value::Count(1), Value::Count(100_000)],
-        Key::PageCacheSize => vec![Value::Size(64 << 10), Value::Size(65_537), Value::Size(1 << 40)],
-        Key::MmapSize => vec![Value::Size(0), Value::Size(1), Value::Size(0x7fff_0000)],
-        Key::Synchronous => Synchronous::ALL.iter().copied().map(Value::Synchronous).collect(),
-        Key::BusyTimeout => vec![millis(1), millis(90_500), millis(24 * 86_400_000)],
-        Key::SlowStatement => vec![Value::Time(Duration::from_micros(1)), millis(90_500), millis(365 * 86_400_000)],
-        Key::IdleTimeout | Key::MaxConnectionAge => vec![Value::Never, millis(1), millis(365 * 86_400_000)],
-        _ => match key.default_value() {
-            Value::Flag(flag) => vec![Value::Flag(!flag), Value::Flag(flag)],
-            Value::Time(_) => {
-                vec![millis(1), Value::Time(Duration::from_micros(1_500)), millis(90_500), millis(365 * 86_400_000)]
-            }
-            other => panic!("{key} has no samples for {other:?}"),
-        },
-    }
-}
-
-/// A base in which neither limit of the connections can conflict with a sample.
-fn base() -> PoolConfigBuilder {
-    PoolConfig::builder().max_connections(4_096).min_connections(0)
-}
+use pool_config::{Key, PoolConfig, PoolConfigBuilder, Spelling, Value};
+use samples::{base, samples, written};
 
 fn assert_comes_back(builder: PoolConfigBuilder, key: Key, value: Value, way: &str) {
     let config = builder.build().unwrap_or_else(|error| panic!("{key} = {value} through {way}: {error}"));
@@ -45,13 +20,7 @@ fn assert_comes_back(builder: PoolConfigBuilder, key: Key, value: Value, way: &s
 fn every_key_comes_back_through_every_source_in_both_spellings() {
     for key in PoolConfig::keys() {
         for value in samples(key) {
-            let number = serde_json::to_string(&value).unwrap();
-            // A count and a switch have no quotes in a file, everything else may be text as well.
-            let texts = match value {
-                Value::Count(_) | Value::Flag(_) => vec![number],
-                _ => vec![number, format!("\"{value}\"")],
-            };
-            for text in texts {
+            for text in written(&value) {
                 for name in [key.name(), key.camel_name()] {
                     let toml = base().toml_str("t", format!("{name} = {text}"));
                     assert_comes_back(toml, key, value, "TOML");
@@ -87,11 +56,17 @@ fn a_serialized_configuration_comes_back_equal_in_both_spellings() {
 fn the_serialized_defaults_are_those_of_the_description() {
     let camel = serde_json::to_value(PoolConfig::default().spelled(Spelling::Camel)).unwrap();
     let expected = serde_json::json!({
-        "maxConnections": 10, "minConnections": 2, "acquireTimeout": 10_000, "idleTimeout": 30_000,
-        "reapInterval": 10_000, "maxConnectionAge": 3_600_000, "enableQueryCache": true, "maxCacheSize": 1_000,
-        "enableStatementPooling": true, "enableHealthChecks": true, "enableLogging": false, "busyTimeout": 5_000,
-        "statementCacheSize": 64, "slowStatement": 100, "cacheTtl": 300_000, "closeTimeout": 10_000,
-        "synchronous": "normal", "pageCacheSize": 2_097_152, "mmapSize": 268_435_456,
+        "maxConnections": 10, "minConnections": 2, "acquireTimeout": 10_000, "maxWaiters": "unlimited",
+        "idleTimeout": 30_000, "reapInterval": 10_000, "maxConnectionAge": 3_600_000, "ageJitter": 0.1,
+        "enableHealthChecks": true, "validateAfterIdle": 500, "trackHolders": false, "leakThreshold": "never",
+        "closeTimeout": 10_000, "enableStatementPooling": true, "statementCacheSize": 64, "statementWarmCount": 32,
+        "statementWarmBudget": 1, "statementRegistrySize": 1_024, "enableQueryCache": true, "maxCacheSize": 1_000,
+        "maxCacheWeight": 67_108_864, "cacheTtl": 300_000, "cacheTtlJitter": 0.1, "cacheShards": 0,
+        "synchronous": "normal", "busyTimeout": 5_000, "foreignKeys": true,
+        "pageSize": 4_096, "pageCacheSize": 2_097_152, "mmapSize": 268_435_456, "walAutocheckpoint": 1_000,
+        "walSizeLimit": 67_108_864, "checkpointTimeout": 200, "longRead": 10_000, "workPlacement": "adaptive",
+        "writeBatchMax": 256, "writeBatchTime": 10,
+        "enableLogging": false, "slowStatement": 100,
     });
     assert_eq!(camel, expected);
 }
@@ -100,11 +75,13 @@ fn the_serialized_defaults_are_those_of_the_description() {
 fn one_step_beyond_a_limit_is_refused() {
     let micro = Duration::from_micros(1);
     for key in PoolConfig::keys() {
-        let beyond = match (samples(key).first(), samples(key).last()) {
+        let beyond = match (key, samples(key).last()) {
             (_, Some(Value::Count(most))) => Value::Count(most + 1),
             (_, Some(Value::Size(most))) => Value::Size(most + 1),
             (_, Some(Value::Time(most))) => Value::Time(*most + micro),
-            _ => continue,
+            (_, Some(Value::Share(most))) => Value::Share((most.as_f64() + 1e-9).into()),
+            (_, Some(Value::Flag(_) | Value::Synchronous(_) | Value::WorkPlacement(_))) => continue,
+            other => panic!("{key} has no step beyond {other:?}"),
         };
         assert!(base().set(key, beyond).build().is_err(), "{key} = {beyond}");
     }

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::error::AcquireError;
+use crate::handoff::{Grant, Place};
 use crate::lease::Lease;
 use crate::ledger::Effects;
 use crate::manager::Manager;
 use crate::opening::{Task, prepare};
-use crate::queue::{Grant, NodeId, State};
+use crate::queue::{State, TimerId};
 use crate::shared::{Custody, Shared, Verdict};
 use crate::slot::Claim;
-#[cfg(all(feature = "tokio", not(loom)))]
 use crate::sync::Ordering;
 use crate::turn;
 
@@ -28,28 +28,14 @@ type Preparation<'p, M> = Pin<Box<dyn Future<Output = Acquired<M>> + Send + 'p>>
 
 enum Stage<'p, M: Manager> {
     Start,
-    /// Has let other tasks run before its first try.
-    #[cfg(all(feature = "tokio", not(loom)))]
-    Yielded,
-    Waiting(NodeId),
+    /// Lets other tasks run. What it has got it keeps: it came before whoever asks meanwhile.
+    Yielded(Option<Claim<M::Connection>>),
+    Waiting(Place),
     Preparing {
         preparation: Preparation<'p, M>,
-        timer: Option<NodeId>,
+        timer: Option<TimerId>,
     },
     Done,
-}
-
-impl<M: Manager> Stage<'_, M> {
-    /// Tells whether nothing has been tried yet.
-    #[inline(always)]
-    fn is_fresh(&self) -> bool {
-        match self {
-            Stage::Start => true,
-            #[cfg(all(feature = "tokio", not(loom)))]
-            Stage::Yielded => true,
-            _ => false,
-        }
-    }
 }
 
 /// A call for a connection: the future that [`Pool::acquire`](crate::Pool::acquire) returns.
@@ -89,11 +75,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
     fn poll_long(&mut self, context: &mut Context<'_>) -> Poll<Acquired<M>> {
         loop {
             let task = match &mut self.stage {
-                stage if stage.is_fresh() => ready!(self.enter(context)),
-                Stage::Waiting(id) => {
-                    let id = *id;
-                    ready!(self.poll_waiting(id, context))
-                }
+                Stage::Start => ready!(self.enter(context)),
+                Stage::Waiting(_) => ready!(self.poll_waiting(context)),
                 Stage::Preparing { .. } => return self.poll_preparing(context),
                 _ => panic!("an acquire was polled after it was done"),
             };
@@ -158,73 +141,95 @@ impl<'p, M: Manager> Acquire<'p, M> {
             turn::queues_up(now);
         }
         let deadline = if patient { NEVER } else { self.deadline };
-        let id = ledger.queue.join(context.waker().clone(), deadline, !patient);
-        ledger.counts.most_waiting = ledger.counts.most_waiting.max(ledger.queue.waiting());
-        ledger.dispatch(&shared.slots, &|| now, &mut effects);
-        let served = matches!(ledger.queue.state(id), State::Granted(_));
-        if served && let (State::Granted(grant), _) = ledger.queue.leave(id) {
-            drop(ledger);
-            shared.perform(effects);
-            return Poll::Ready(Ok(grant));
+        let place = ledger.queue.join(context.waker().clone(), deadline, !patient);
+        if ledger.queue.waiting() > ledger.counts.most_waiting {
+            ledger.counts.most_waiting = ledger.queue.waiting();
         }
-        self.stage = Stage::Waiting(id);
+        if !ledger.may_dispatch_to_newcomer() {
+            self.stage = Stage::Waiting(place);
+            drop(ledger);
+            shared.call_maintenance_before(deadline);
+            return Poll::Pending;
+        }
+        ledger.dispatch(&shared.slots, &|| now, &mut effects);
         drop(ledger);
-        shared.call_maintenance_before(deadline);
+        let served = shared.handoffs.take(place, &shared.slots).map_err(|place| self.stage = Stage::Waiting(place));
+        if served.is_err() {
+            shared.call_maintenance_before(deadline);
+        }
         shared.perform(effects);
-        Poll::Pending
+        served.map_or(Poll::Pending, |grant| Poll::Ready(Ok(grant)))
     }
 
-    /// Looks how a wait stands.
+    /// Looks how a wait stands: outside the lock if it has been served, or else inside.
     #[allow(clippy::type_complexity)]
     fn poll_waiting(
         &mut self,
-        id: NodeId,
         context: &mut Context<'_>,
     ) -> Poll<Result<Grant<M::Connection>, AcquireError<M::Error>>> {
         let shared = self.shared;
         let now = shared.clock.now();
+        let Stage::Waiting(place) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            panic!("BUG: nobody waits")
+        };
+        let place = match shared.handoffs.take(place, &shared.slots) {
+            Ok(grant) => return Poll::Ready(self.served(grant, now)),
+            Err(place) => place,
+        };
         let mut effects = Effects::none();
         let mut ledger = shared.ledger();
-        if matches!(ledger.queue.state(id), State::Waiting) && now < self.deadline {
-            let old = ledger.queue.rewake(id, context.waker());
-            drop(ledger);
-            drop(old);
-            return Poll::Pending;
-        }
-        let (state, waker) = ledger.queue.leave(id);
-        self.stage = Stage::Done;
-        let outcome = match state {
-            State::Granted(grant) if ledger.closed => {
+        match ledger.queue.state(&place) {
+            State::Waiting if now < self.deadline => {
+                let old = ledger.queue.rewake(&place, context.waker());
+                drop(ledger);
+                drop(old);
+                self.stage = Stage::Waiting(place);
+                return Poll::Pending;
+            }
+            State::Granted => {
+                drop(ledger);
+                let granted = shared.handoffs.take(place, &shared.slots);
+                return Poll::Ready(self.served(granted.expect("BUG: a served waiter finds nothing"), now));
+            }
+            State::Closed => {
+                let waker = ledger.queue.leave(place);
                 drop(ledger);
                 drop(waker);
-                self.return_grant(grant);
                 return Poll::Ready(Err(AcquireError::Closed));
             }
-            State::Granted(grant) => Ok(grant),
-            State::Closed => Err(AcquireError::Closed),
-            _ => {
-                ledger.dispatch(&shared.slots, &|| now, &mut effects);
-                drop(ledger);
-                shared.perform(effects);
-                drop(waker);
-                return Poll::Ready(Err(self.timed_out(now)));
-            }
-        };
-        if outcome.is_ok() {
-            let waited = now.saturating_sub(self.since);
-            self.counted = waited;
-            ledger.counts.waited += 1;
-            ledger.counts.wait_total += waited;
-            ledger.counts.wait_max = ledger.counts.wait_max.max(waited);
+            _ => {}
         }
+        let waker = ledger.queue.leave(place);
+        ledger.dispatch(&shared.slots, &|| now, &mut effects);
         drop(ledger);
         shared.perform(effects);
         drop(waker);
-        if outcome.is_ok() && shared.observer.is_some() {
-            let waited = Duration::from_nanos(now.saturating_sub(self.since));
-            shared.observe(|observer| observer.waited(waited));
+        Poll::Ready(Err(self.timed_out(now)))
+    }
+
+    /// Counts a wait that has ended well, unless the pool was closed meanwhile.
+    fn served(
+        &mut self,
+        grant: Grant<M::Connection>,
+        now: Nanos,
+    ) -> Result<Grant<M::Connection>, AcquireError<M::Error>> {
+        let shared = self.shared;
+        // Acquire: pairs with the store in `begin_close`.
+        if shared.closed.load(Ordering::Acquire) != 0 {
+            self.return_grant(grant);
+            return Err(AcquireError::Closed);
         }
-        Poll::Ready(outcome)
+        let waited = now.saturating_sub(self.since);
+        self.counted = waited;
+        match &grant {
+            Grant::Connection(claim) => claim.slot().count_wait(waited),
+            Grant::Open(vacancy) => vacancy.slot().count_wait(waited),
+        }
+        if shared.observer.is_some() {
+            // An observer's panic is its own, so the grant is not lost here.
+            shared.observe(|observer| observer.waited(Duration::from_nanos(waited)));
+        }
+        Ok(grant)
     }
 
     fn poll_preparing(&mut self, context: &mut Context<'_>) -> Poll<Acquired<M>> {
@@ -237,8 +242,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
             if acquired.is_ok() {
                 let spent = shared.clock.now().saturating_sub(self.since);
                 let mut ledger = shared.ledger();
-                ledger.counts.wait_total += spent.saturating_sub(self.counted);
-                ledger.counts.wait_max = ledger.counts.wait_max.max(spent);
+                ledger.counts.prepare_total += spent.saturating_sub(self.counted);
+                ledger.counts.prepare_max = ledger.counts.prepare_max.max(spent);
             }
             return Poll::Ready(acquired);
         }
@@ -250,7 +255,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let deadline = self.deadline;
         let mut ledger = shared.ledger();
         let old = match *timer {
-            Some(timer) => ledger.queue.rewake(timer, context.waker()),
+            Some(timer) => ledger.queue.rewake_timer(timer, context.waker()),
             None => {
                 *timer = Some(ledger.queue.set_timer(context.waker().clone(), deadline));
                 None
@@ -264,9 +269,9 @@ impl<'p, M: Manager> Acquire<'p, M> {
         Poll::Pending
     }
 
-    fn forget_timer(&self, timer: Option<NodeId>) {
+    fn forget_timer(&self, timer: Option<TimerId>) {
         if let Some(timer) = timer {
-            let left = self.shared.ledger().queue.leave(timer);
+            let left = self.shared.ledger().queue.forget_timer(timer);
             drop(left);
         }
     }
@@ -277,27 +282,29 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let shared = self.shared;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Start | Stage::Done => {}
-            #[cfg(all(feature = "tokio", not(loom)))]
-            Stage::Yielded => {
+            Stage::Yielded(kept) => {
                 shared.crowd.fetch_sub(1, Ordering::Relaxed);
+                if let Some(claim) = kept {
+                    shared.release(claim);
+                }
             }
             Stage::Preparing { preparation, timer } => {
                 shared.in_runtime(|| drop(preparation));
                 self.forget_timer(timer);
             }
-            Stage::Waiting(id) => {
+            Stage::Waiting(place) => {
                 let mut effects = Effects::none();
                 let mut ledger = shared.ledger();
-                let (state, waker) = ledger.queue.leave(id);
-                if !matches!(state, State::Granted(_)) {
-                    ledger.dispatch(&shared.slots, &|| shared.clock.now(), &mut effects);
+                if ledger.queue.state(&place) == State::Granted {
+                    drop(ledger);
+                    let granted = shared.handoffs.take(place, &shared.slots);
+                    return self.return_grant(granted.expect("BUG: a served waiter finds nothing"));
                 }
+                let waker = ledger.queue.leave(place);
+                ledger.dispatch(&shared.slots, &|| shared.clock.now(), &mut effects);
                 drop(ledger);
                 drop(waker);
                 shared.perform(effects);
-                if let State::Granted(grant) = state {
-                    self.return_grant(grant);
-                }
             }
         }
     }
@@ -325,29 +332,89 @@ impl<'p, M: Manager> Acquire<'p, M> {
 }
 
 /// A task's share of its worker.
-#[cfg(all(feature = "tokio", not(loom)))]
-impl<M: Manager> Acquire<'_, M> {
-    /// Spends tokio's cooperative budget, or says that it is others' turn to run.
+impl<'p, M: Manager> Acquire<'p, M> {
+    /// The first poll of a task: it must let others run now and then, even if it never has to wait.
     ///
-    /// A unit of the budget buys [`turn::LEASES_A_UNIT`] leases. While other tasks have let somebody run here and wait for
-    /// their worker again, a turn is one lease, or each of 64 tasks would wait for thousands.
+    /// An acquire is a fraction of a unit of tokio's cooperative budget. While other tasks have let somebody run here and
+    /// wait for their worker again, a turn is one lease, or each of 64 tasks would wait for thousands.
     #[inline(always)]
-    fn proceed(&mut self, context: &mut Context<'_>) -> Poll<Option<tokio::task::coop::RestoreOnPending>> {
-        if matches!(self.stage, Stage::Yielded) {
-            self.shared.crowd.fetch_sub(1, Ordering::Relaxed);
-            self.stage = Stage::Start;
-        } else if self.shared.crowd.load(Ordering::Relaxed) != 0 {
-            let _ = std::pin::pin!(tokio::task::yield_now()).poll(context);
-            return Poll::Pending;
+    fn poll_start(&mut self, context: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        let paid = turn::is_paid_for();
+        if paid
+            && !self.is_crowded()
+            && let Some(claim) = self.shared.try_short(self.caller)
+        {
+            self.stage = Stage::Done;
+            return Poll::Ready(Ok(Lease::new(self.shared, claim)));
         }
-        if turn::is_paid_for() { Poll::Ready(None) } else { tokio::task::coop::poll_proceed(context).map(Some) }
+        self.poll_start_long(context, paid)
+    }
+
+    /// Tells whether tasks are letting others run. Relaxed: a hint.
+    #[inline(always)]
+    fn is_crowded(&self) -> bool {
+        turn::ALWAYS_YIELDS || self.shared.crowd.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline(never)]
+    fn poll_start_long(&mut self, context: &mut Context<'_>, paid: bool) -> Poll<<Self as Future>::Output> {
+        let spent = match paid {
+            true => None,
+            false => match turn::poll_unit(context) {
+                Poll::Ready(unit) => Some(unit),
+                Poll::Pending => {
+                    let got = self.shared.try_short(self.caller);
+                    return self.lets_others_run(got);
+                }
+            },
+        };
+        let outcome = match self.shared.try_short(self.caller) {
+            Some(claim) if self.is_crowded() => {
+                turn::come_back(context);
+                self.lets_others_run(Some(claim))
+            }
+            Some(claim) => {
+                self.stage = Stage::Done;
+                Poll::Ready(Ok(Lease::new(self.shared, claim)))
+            }
+            None => self.poll_long(context).map_ok(|claim| Lease::new(self.shared, claim)),
+        };
+        if outcome.is_ready()
+            && let Some(unit) = spent
+        {
+            turn::spend(unit);
+        }
+        outcome
     }
 
     #[cold]
-    fn yielded<R>(&mut self) -> Poll<R> {
+    fn lets_others_run<R>(&mut self, got: Option<Claim<M::Connection>>) -> Poll<R> {
         self.shared.crowd.fetch_add(1, Ordering::Relaxed);
-        self.stage = Stage::Yielded;
+        self.stage = Stage::Yielded(got);
         Poll::Pending
+    }
+
+    /// Goes on after having let others run.
+    #[cold]
+    fn poll_yielded(&mut self, context: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        let shared = self.shared;
+        let Stage::Yielded(got) = std::mem::replace(&mut self.stage, Stage::Start) else {
+            panic!("BUG: others were not let run")
+        };
+        shared.crowd.fetch_sub(1, Ordering::Relaxed);
+        match got {
+            // Acquire: pairs with the store in `begin_close`.
+            Some(claim) if shared.closed.load(Ordering::Acquire) != 0 => {
+                self.stage = Stage::Done;
+                shared.release(claim);
+                Poll::Ready(Err(AcquireError::Closed))
+            }
+            Some(claim) => {
+                self.stage = Stage::Done;
+                Poll::Ready(Ok(Lease::new(shared, claim)))
+            }
+            None => self.poll_long(context).map_ok(|claim| Lease::new(shared, claim)),
+        }
     }
 }
 
@@ -357,27 +424,12 @@ impl<'p, M: Manager> Future for Acquire<'p, M> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.stage.is_fresh() {
-            // A task that never has to wait must still let others run: an acquire is a unit of tokio's cooperative
-            // budget. A thread has no budget to spend.
-            #[cfg(all(feature = "tokio", not(loom)))]
-            let spent = match this.thread {
-                true => None,
-                false => match this.proceed(context) {
-                    Poll::Ready(spent) => spent,
-                    Poll::Pending => return this.yielded(),
-                },
-            };
-            if let Some(claim) = this.shared.try_short(this.caller) {
-                #[cfg(all(feature = "tokio", not(loom)))]
-                if let Some(spent) = spent {
-                    spent.made_progress();
-                }
-                this.stage = Stage::Done;
-                return Poll::Ready(Ok(Lease::new(this.shared, claim)));
-            }
+        match this.stage {
+            // A thread has no budget to spend, and has tried the short way already.
+            Stage::Start if !this.thread => this.poll_start(context),
+            Stage::Yielded(_) => this.poll_yielded(context),
+            _ => this.poll_long(context).map_ok(|claim| Lease::new(this.shared, claim)),
         }
-        this.poll_long(context).map_ok(|claim| Lease::new(this.shared, claim))
     }
 }
 
@@ -393,7 +445,8 @@ impl<M: Manager> Drop for Acquire<'_, M> {
 impl<M: Manager> fmt::Debug for Acquire<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
-            stage if stage.is_fresh() => "start",
+            Stage::Start => "start",
+            Stage::Yielded(_) => "yielded",
             Stage::Waiting(_) => "waiting",
             Stage::Preparing { .. } => "preparing",
             _ => "done",

@@ -13,8 +13,9 @@ use crate::ledger::Effects;
 use crate::maintenance::{self, Maintained};
 use crate::manager::Manager;
 use crate::observer::Holder;
-use crate::queue::NodeId;
+use crate::queue::TimerId;
 use crate::shared::Shared;
+use crate::sync::Ordering;
 
 /// What was still in use when [`Pool::close`](crate::Pool::close) returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ impl<M: Manager> Shared<M> {
         {
             let mut ledger = self.ledger();
             ledger.closed = true;
+            // Release: pairs with the look of those who find a grant when they wake up.
+            self.closed.store(1, Ordering::Release);
             ledger.update_flags(&self.slots, &|| 0);
             ledger.dispatch(&self.slots, &|| 0, &mut effects);
         }
@@ -61,7 +64,7 @@ impl<M: Manager> Shared<M> {
 pub(crate) struct Closing<'p, M: Manager> {
     shared: &'p Shared<M>,
     timeout: Duration,
-    begun: Option<(Nanos, Option<NodeId>)>,
+    begun: Option<(Nanos, Option<TimerId>)>,
 }
 
 impl<'p, M: Manager> Closing<'p, M> {
@@ -79,7 +82,7 @@ impl<'p, M: Manager> Closing<'p, M> {
             self.begun = None;
             let mut ledger = self.shared.ledger();
             ledger.closers.retain(|&closer| closer != timer);
-            let left = ledger.queue.leave(timer);
+            let left = ledger.queue.forget_timer(timer);
             drop(ledger);
             drop(left);
         }
@@ -104,7 +107,7 @@ impl<M: Manager> Future for Closing<'_, M> {
             return Poll::Ready(shared.close_report());
         }
         let old = match timer {
-            Some(timer) => ledger.queue.rewake(timer, context.waker()),
+            Some(timer) => ledger.queue.rewake_timer(timer, context.waker()),
             None => {
                 let timer = ledger.queue.set_timer(context.waker().clone(), deadline);
                 ledger.closers.push(timer);

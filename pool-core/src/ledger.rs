@@ -7,12 +7,14 @@
 //! [`crate::turn`], and maintenance will look when the first waiter's patience is over); the flags in the words say [`CALL`]
 //! whenever a release must look here.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{Nanos, nanos};
+use crate::handoff::{Grant, Handoffs};
 use crate::manager::CloseReason;
 use crate::options::Options;
-use crate::queue::{Grant, NodeId, Queue};
+use crate::queue::{Queue, TimerId};
 use crate::slot::{Claim, Vacancy};
 use crate::slots::Slots;
 use crate::stats::CloseCounts;
@@ -56,39 +58,42 @@ pub(crate) struct Counts {
     pub(crate) errors: u64,
     pub(crate) timed_out: u64,
     pub(crate) refused: u64,
-    pub(crate) waited: u64,
-    pub(crate) wait_total: Nanos,
-    pub(crate) wait_max: Nanos,
+    /// What the slots do not count: opening, validating.
+    pub(crate) prepare_total: Nanos,
+    pub(crate) prepare_max: Nanos,
     pub(crate) most_waiting: usize,
 }
 
 /// Reads the clock, which is worth avoiding.
 pub(crate) type Now<'n> = &'n dyn Fn() -> Nanos;
 
+/// The fields in the order of the declaration: what every wait writes comes first, on the cache line of the lock, and what it
+/// only reads apart from that.
 #[derive(Debug)]
-pub(crate) struct Ledger<C> {
-    pub(crate) options: Options,
-    pub(crate) queue: Queue<C>,
-    pub(crate) counts: Counts,
+#[repr(C)]
+pub(crate) struct Ledger {
+    pub(crate) queue: Queue,
+    flags: u64,
     pub(crate) closed: bool,
-    /// Who waits for the last connection to go.
-    pub(crate) closers: Vec<NodeId>,
     /// Slots that are opening, idle, leased or closing.
     pub(crate) occupied: usize,
     /// Slots among them that have no connection yet.
     pub(crate) opening: usize,
     /// Slots among them that have no connection any more.
     pub(crate) closing: usize,
+    pub(crate) options: Options,
+    pub(crate) counts: Counts,
+    /// Who waits for the last connection to go.
+    pub(crate) closers: Vec<TimerId>,
     /// One bit per slot: empty.
     vacant: Vec<u64>,
-    flags: u64,
 }
 
-impl<C> Ledger<C> {
-    pub(crate) fn new(options: Options, capacity: usize) -> Self {
+impl Ledger {
+    pub(crate) fn new(options: Options, capacity: usize, handoffs: Arc<Handoffs>) -> Self {
         let mut ledger = Self {
             options,
-            queue: Queue::new(),
+            queue: Queue::new(handoffs),
             counts: Counts::default(),
             closed: false,
             closers: Vec::new(),
@@ -110,7 +115,7 @@ impl<C> Ledger<C> {
     }
 
     /// Makes room for a higher maximum.
-    pub(crate) fn grow(&mut self, slots: &Slots<C>, capacity: usize) {
+    pub(crate) fn grow<C>(&mut self, slots: &Slots<C>, capacity: usize) {
         let before = slots.capacity();
         slots.grow(capacity, self.flags);
         self.add_vacant(before, slots.capacity());
@@ -127,7 +132,7 @@ impl<C> Ledger<C> {
     }
 
     /// Takes the lowest empty slot if the maximum allows one more connection.
-    pub(crate) fn take_vacancy(&mut self, slots: &Slots<C>) -> Option<Vacancy<C>> {
+    pub(crate) fn take_vacancy<C>(&mut self, slots: &Slots<C>) -> Option<Vacancy<C>> {
         if self.closed || self.occupied >= self.options.max_connections {
             return None;
         }
@@ -140,7 +145,7 @@ impl<C> Ledger<C> {
         Some(unsafe { slots.vacancy(word * 64 + bit) })
     }
 
-    fn put_back(&mut self, vacancy: Vacancy<C>) {
+    fn put_back<C>(&mut self, vacancy: Vacancy<C>) {
         let index = vacancy.slot().index();
         debug_assert!(self.vacant[index / 64] & (1 << (index % 64)) == 0, "BUG: slot {index} vacated twice");
         self.vacant[index / 64] |= 1 << (index % 64);
@@ -148,19 +153,19 @@ impl<C> Ledger<C> {
     }
 
     /// Takes back the place of a connection that was not opened.
-    pub(crate) fn not_opened(&mut self, vacancy: Vacancy<C>) {
+    pub(crate) fn not_opened<C>(&mut self, vacancy: Vacancy<C>) {
         self.opening -= 1;
         self.put_back(vacancy);
     }
 
     /// Takes back the place of a connection that has been closed or detached.
-    pub(crate) fn vacate(&mut self, vacancy: Vacancy<C>) {
+    pub(crate) fn vacate<C>(&mut self, vacancy: Vacancy<C>) {
         self.closing -= 1;
         self.put_back(vacancy);
     }
 
     /// Gives out whatever can be given out, in order, after any change that may allow it.
-    pub(crate) fn dispatch(&mut self, slots: &Slots<C>, now: Now<'_>, effects: &mut Effects<C>) {
+    pub(crate) fn dispatch<C>(&mut self, slots: &Slots<C>, now: Now<'_>, effects: &mut Effects<C>) {
         if self.closed {
             return self.dispatch_closed(slots, effects);
         }
@@ -173,7 +178,10 @@ impl<C> Ledger<C> {
         }
         while self.queue.waiting() > 0 {
             let grant = match slots.claim_inside(false) {
-                Some(claim) => Grant::Connection(claim),
+                Some(claim) => {
+                    claim.slot().set_handed(true);
+                    Grant::Connection(claim)
+                }
                 None => match self.take_vacancy(slots) {
                     Some(vacancy) => Grant::Open(vacancy),
                     None => break,
@@ -184,13 +192,37 @@ impl<C> Ledger<C> {
         self.update_flags(slots, now);
     }
 
+    /// Hands a connection that comes back to the first waiter, without a detour through the word; gives it back where
+    /// nobody waits, or where it is not certain that the first waiter is the one to get it.
+    ///
+    /// The rule is [`Ledger::dispatch`]'s: whoever waits, nothing else is idle or vacant.
+    pub(crate) fn hand_on<C>(
+        &mut self,
+        slots: &Slots<C>,
+        claim: Claim<C>,
+        now: Now<'_>,
+    ) -> Result<Option<Waker>, Claim<C>> {
+        if self.closed || self.queue.waiting() == 0 || self.queue.is_patient() || self.is_over() {
+            return Err(claim);
+        }
+        let waker = self.queue.grant(Grant::Connection(claim));
+        self.update_flags(slots, now);
+        Ok(waker)
+    }
+
+    /// Tells whether somebody who has just joined may find anything: if others wait and all acquires and
+    /// releases already come here, nothing is idle or vacant but what is about to be dispatched.
+    pub(crate) fn may_dispatch_to_newcomer(&self) -> bool {
+        self.flags != CALL | GATE || self.queue.waiting() == 1 || self.queue.is_patient()
+    }
+
     /// Tells whether a thread may take a connection before those who wait.
     pub(crate) fn may_overtake(&mut self, now: Nanos) -> bool {
         !self.closed && !self.is_over() && self.queue.overtake(now, nanos(PATIENCE))
     }
 
     /// A closed pool serves nobody and keeps nothing.
-    fn dispatch_closed(&mut self, slots: &Slots<C>, effects: &mut Effects<C>) {
+    fn dispatch_closed<C>(&mut self, slots: &Slots<C>, effects: &mut Effects<C>) {
         while self.queue.waiting() > 0 {
             effects.wake(self.queue.dismiss());
         }
@@ -211,7 +243,7 @@ impl<C> Ledger<C> {
     }
 
     /// Puts the flags into the words if they changed.
-    pub(crate) fn update_flags(&mut self, slots: &Slots<C>, now: Now<'_>) {
+    pub(crate) fn update_flags<C>(&mut self, slots: &Slots<C>, now: Now<'_>) {
         let flags = if self.closed {
             CALL | GATE
         } else {

@@ -322,6 +322,7 @@ impl<M: Manager> Shared<M> {
         let total = ledger.total();
         let leased = uses().filter(|uses| uses % 2 == 1).count().min(total);
         let counts = &ledger.counts;
+        let waits = || self.slots.iter().map(crate::slot::Slot::waits);
         Stats {
             max_connections: ledger.options.max_connections,
             min_connections: ledger.options.min_connections,
@@ -338,9 +339,13 @@ impl<M: Manager> Shared<M> {
             errors: counts.errors,
             timed_out: counts.timed_out,
             refused: counts.refused,
-            waited: counts.waited,
-            acquire_time_total: Duration::from_nanos(counts.wait_total),
-            acquire_time_max: Duration::from_nanos(counts.wait_max),
+            waited: waits().map(|(count, _, _)| count).sum(),
+            acquire_time_total: Duration::from_nanos(
+                counts.prepare_total + waits().map(|(_, total, _)| total).sum::<u64>(),
+            ),
+            acquire_time_max: Duration::from_nanos(
+                waits().map(|(_, _, longest)| longest).fold(counts.prepare_max, u64::max),
+            ),
             most_waiting: counts.most_waiting,
         }
     }

@@ -3,30 +3,26 @@
 //! A slab of nodes linked by index: joining, leaving from anywhere and taking the first are O(1), nothing is
 //! allocated per wait once the slab has grown to the longest queue seen, and there is nothing unsafe about it. Must not know
 //! when somebody may be served. Invariant: a node is linked exactly while it is [`State::Waiting`].
+//!
+//! What a waiter is given is left for it in [`Handoffs`], where it is taken without the lock. The lock is needed to free the
+//! node, so that is left to the next one who grants the same slot: it has the lock, and a slot can only be granted again
+//! when the waiter before has taken it and given it back. So at most one node per slot is kept back.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{NEVER, Nanos};
-use crate::slot::{Claim, Vacancy};
+use crate::handoff::{Grant, Handoffs, Place};
 
-const NONE: u32 = u32::MAX;
-
-/// What a waiter is given.
-#[derive(Debug)]
-pub(crate) enum Grant<C> {
-    /// A connection.
-    Connection(Claim<C>),
-    /// The right to open one.
-    Open(Vacancy<C>),
-}
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// How a wait stands.
-#[derive(Debug)]
-pub(crate) enum State<C> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
     /// In the queue.
     Waiting,
-    /// Served; the grant is to be picked up.
-    Granted(Grant<C>),
+    /// Served; out of the queue, the node is freed when its slot is granted again.
+    Granted,
     /// The deadline has passed; out of the queue.
     TimedOut,
     /// The pool was closed; out of the queue.
@@ -37,53 +33,61 @@ pub(crate) enum State<C> {
     Free,
 }
 
-/// The name of a node; good until [`Queue::leave`].
+/// The name of a timer; good until [`Queue::forget_timer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NodeId(u32);
+pub(crate) struct TimerId(u32);
 
+/// A waiter or timer, on a cache line of its own: one core queues up, another one grants.
 #[derive(Debug)]
-struct Node<C> {
-    state: State<C>,
+#[repr(align(64))]
+struct Node {
     waker: Option<Waker>,
     deadline: Nanos,
-    /// Whether nobody may be served before this one.
-    strict: bool,
+    /// Who joined before; means nothing for the first, so that taking the first touches no other node.
     before: u32,
     after: u32,
+    state: State,
+    /// Whether nobody may be served before this one.
+    strict: bool,
 }
 
+/// The fields in the order of the declaration: those that every wait touches share the cache line of the lock.
 #[derive(Debug)]
-pub(crate) struct Queue<C> {
-    nodes: Vec<Node<C>>,
-    free: u32,
+#[repr(C)]
+pub(crate) struct Queue {
+    waiting: u32,
+    /// How many of the waiting may never be overtaken.
+    strict: u32,
     first: u32,
     last: u32,
-    waiting: usize,
-    /// How many of the waiting may never be overtaken.
-    strict: usize,
-    /// When the first was overtaken for the first time.
-    overtaken_at: Option<Nanos>,
+    nodes: Vec<Node>,
+    /// The numbers of the nodes that are free.
+    free: Vec<u32>,
     /// No deadline is earlier than this.
     earliest: Nanos,
+    /// When the first was overtaken for the first time.
+    overtaken_at: Option<Nanos>,
+    handoffs: Arc<Handoffs>,
 }
 
-impl<C> Queue<C> {
-    pub(crate) fn new() -> Self {
+impl Queue {
+    pub(crate) fn new(handoffs: Arc<Handoffs>) -> Self {
         Self {
-            nodes: Vec::new(),
-            free: NONE,
-            first: NONE,
-            last: NONE,
             waiting: 0,
             strict: 0,
-            overtaken_at: None,
+            first: NONE,
+            last: NONE,
+            nodes: Vec::new(),
+            free: Vec::new(),
             earliest: NEVER,
+            overtaken_at: None,
+            handoffs,
         }
     }
 
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting as usize
     }
 
     /// The moment before which no deadline passes.
@@ -91,43 +95,41 @@ impl<C> Queue<C> {
         self.earliest
     }
 
-    fn node(&mut self, id: u32) -> &mut Node<C> {
+    fn node(&mut self, id: u32) -> &mut Node {
         &mut self.nodes[id as usize]
     }
 
-    fn add(&mut self, node: Node<C>) -> NodeId {
+    fn add(&mut self, node: Node) -> u32 {
         self.earliest = self.earliest.min(node.deadline);
-        if self.free == NONE {
-            let id = u32::try_from(self.nodes.len()).expect("BUG: four thousand million waiters");
-            self.nodes.push(node);
-            return NodeId(id);
+        if let Some(id) = self.free.pop() {
+            *self.node(id) = node;
+            return id;
         }
-        let id = self.free;
-        self.free = self.node(id).after;
-        *self.node(id) = node;
-        NodeId(id)
+        let id = u32::try_from(self.nodes.len()).ok().filter(|&id| id != NONE);
+        self.nodes.push(node);
+        id.expect("BUG: four thousand million waiters")
     }
 
     /// Joins at the end.
-    pub(crate) fn join(&mut self, waker: Waker, deadline: Nanos, strict: bool) -> NodeId {
+    pub(crate) fn join(&mut self, waker: Waker, deadline: Nanos, strict: bool) -> Place {
         let last = self.last;
         let state = State::Waiting;
         let node = Node { state, waker: Some(waker), deadline, strict, before: last, after: NONE };
         let id = self.add(node);
         match last {
-            NONE => self.first = id.0,
-            _ => self.node(last).after = id.0,
+            NONE => self.first = id,
+            _ => self.node(last).after = id,
         }
-        self.last = id.0;
+        self.last = id;
         self.waiting += 1;
-        self.strict += usize::from(strict);
-        id
+        self.strict += u32::from(strict);
+        self.handoffs.join(id)
     }
 
     /// Asks for a wake-up at a deadline without joining the queue.
-    pub(crate) fn set_timer(&mut self, waker: Waker, deadline: Nanos) -> NodeId {
+    pub(crate) fn set_timer(&mut self, waker: Waker, deadline: Nanos) -> TimerId {
         let (state, waker) = (State::Timer, Some(waker));
-        self.add(Node { state, waker, deadline, strict: true, before: NONE, after: NONE })
+        TimerId(self.add(Node { state, waker, deadline, strict: true, before: NONE, after: NONE }))
     }
 
     fn unlink(&mut self, id: u32) {
@@ -135,19 +137,23 @@ impl<C> Queue<C> {
             let node = self.node(id);
             (node.before, node.after, node.strict)
         };
-        match before {
-            NONE => {
-                self.first = after;
+        if self.first == id {
+            self.first = after;
+            if self.overtaken_at.is_some() {
                 self.overtaken_at = None;
             }
-            _ => self.node(before).after = after,
-        }
-        match after {
-            NONE => self.last = before,
-            _ => self.node(after).before = before,
+            if after == NONE {
+                self.last = NONE;
+            }
+        } else {
+            self.node(before).after = after;
+            match after {
+                NONE => self.last = before,
+                _ => self.node(after).before = before,
+            }
         }
         self.waiting -= 1;
-        self.strict -= usize::from(strict);
+        self.strict -= u32::from(strict);
     }
 
     /// Tells whether all who wait may be overtaken for a while.
@@ -166,50 +172,83 @@ impl<C> Queue<C> {
     }
 
     /// Takes the first out of the queue and gives it something; returns whom to wake.
-    pub(crate) fn grant(&mut self, grant: Grant<C>) -> Option<Waker> {
-        self.finish_first(State::Granted(grant))
+    pub(crate) fn grant<C>(&mut self, grant: Grant<C>) -> Option<Waker> {
+        let (first, waker) = self.take_first(State::Granted);
+        let slot = match &grant {
+            Grant::Connection(claim) => claim.slot(),
+            Grant::Open(vacancy) => vacancy.slot(),
+        };
+        let done_with = slot.swap_place(first);
+        if done_with != NONE {
+            // Its state stays, for the line is another core's by now; it has no waker any more.
+            debug_assert_eq!(self.node(done_with).state, State::Granted, "BUG: a freed node is kept back");
+            self.free.push(done_with);
+        }
+        self.handoffs.leave(first, grant);
+        waker
     }
 
     /// Takes the first out of the queue because the pool is closed; returns whom to wake.
     pub(crate) fn dismiss(&mut self) -> Option<Waker> {
-        self.finish_first(State::Closed)
+        self.take_first(State::Closed).1
     }
 
-    fn finish_first(&mut self, state: State<C>) -> Option<Waker> {
+    fn take_first(&mut self, state: State) -> (u32, Option<Waker>) {
         let first = self.first;
         assert!(first != NONE, "BUG: nobody waits");
         self.unlink(first);
         let node = self.node(first);
         node.state = state;
-        node.waker.take()
+        (first, node.waker.take())
     }
 
     /// Tells how a wait stands.
-    pub(crate) fn state(&self, id: NodeId) -> &State<C> {
-        &self.nodes[id.0 as usize].state
+    pub(crate) fn state(&self, place: &Place) -> State {
+        self.nodes[place.number() as usize].state
     }
 
     /// Renews the waker of one who goes on waiting; returns the old one, to be dropped outside the lock.
     #[must_use]
-    pub(crate) fn rewake(&mut self, id: NodeId, waker: &Waker) -> Option<Waker> {
-        match &mut self.node(id.0).waker {
+    pub(crate) fn rewake(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+        self.renew(place.number(), waker)
+    }
+
+    /// Renews the waker of a timer; returns the old one, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn rewake_timer(&mut self, id: TimerId, waker: &Waker) -> Option<Waker> {
+        self.renew(id.0, waker)
+    }
+
+    fn renew(&mut self, id: u32, waker: &Waker) -> Option<Waker> {
+        match &mut self.node(id).waker {
             Some(known) if known.will_wake(waker) => None,
             place => place.replace(waker.clone()),
         }
     }
 
-    /// Ends a wait, in or out of the queue; returns how it stood.
-    pub(crate) fn leave(&mut self, id: NodeId) -> (State<C>, Option<Waker>) {
-        if matches!(self.state(id), State::Waiting) {
-            self.unlink(id.0);
+    /// Ends a wait that has not been served, in or out of the queue; returns the waker, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
+        let id = place.number();
+        match self.state(&place) {
+            State::Waiting => self.unlink(id),
+            State::Granted => panic!("BUG: a served waiter leaves without its grant"),
+            _ => {}
         }
-        let free = self.free;
-        let node = self.node(id.0);
-        let state = std::mem::replace(&mut node.state, State::Free);
-        node.after = free;
-        let waker = node.waker.take();
-        self.free = id.0;
-        (state, waker)
+        self.free(id)
+    }
+
+    /// Ends a timer; returns its waker, to be dropped outside the lock.
+    #[must_use]
+    pub(crate) fn forget_timer(&mut self, id: TimerId) -> Option<Waker> {
+        self.free(id.0)
+    }
+
+    fn free(&mut self, id: u32) -> Option<Waker> {
+        self.free.push(id);
+        let node = self.node(id);
+        node.state = State::Free;
+        node.waker.take()
     }
 
     /// Takes out all whose deadline has passed and collects whom to wake.
@@ -242,29 +281,29 @@ impl<C> Queue<C> {
     }
 
     /// Wakes one who set a timer before its time.
-    pub(crate) fn ring(&mut self, id: NodeId) -> Option<Waker> {
+    pub(crate) fn ring(&mut self, id: TimerId) -> Option<Waker> {
         self.node(id.0).waker.take()
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
-    fn queue() -> Queue<()> {
-        Queue::new()
+    fn queue() -> Queue {
+        Queue::new(Arc::new(Handoffs::new()))
     }
 
     #[test]
     fn leaving_from_the_middle_keeps_the_order_of_the_others() {
         let mut queue = queue();
-        let ids: Vec<_> = (0..3).map(|_| queue.join(Waker::noop().clone(), NEVER, true)).collect();
-        queue.leave(ids[1]);
+        let [first, second, third] = [(); 3].map(|()| queue.join(Waker::noop().clone(), NEVER, true));
+        drop(queue.leave(second));
         queue.dismiss();
-        assert!(matches!(queue.state(ids[0]), State::Closed));
-        assert!(matches!(queue.state(ids[2]), State::Waiting));
+        assert_eq!(queue.state(&first), State::Closed);
+        assert_eq!(queue.state(&third), State::Waiting);
         queue.dismiss();
-        assert!(matches!(queue.state(ids[2]), State::Closed));
+        assert_eq!(queue.state(&third), State::Closed);
         assert_eq!(queue.waiting(), 0);
     }
 
@@ -273,7 +312,7 @@ mod tests {
         let mut queue = queue();
         for _ in 0..100 {
             let id = queue.join(Waker::noop().clone(), NEVER, true);
-            queue.leave(id);
+            drop(queue.leave(id));
         }
         assert_eq!(queue.nodes.len(), 1);
     }
@@ -288,8 +327,8 @@ mod tests {
         assert_eq!(woken, 0);
         queue.expire(10, &mut |_| woken += 1);
         assert_eq!((woken, queue.earliest(), queue.waiting()), (1, 20, 1));
-        assert!(matches!(queue.state(early), State::TimedOut));
-        assert!(matches!(queue.state(late), State::Waiting));
+        assert_eq!(queue.state(&early), State::TimedOut);
+        assert_eq!(queue.state(&late), State::Waiting);
     }
 
     #[test]
@@ -299,7 +338,7 @@ mod tests {
         assert!(queue.is_patient());
         let task = queue.join(Waker::noop().clone(), NEVER, true);
         assert!(!queue.is_patient());
-        queue.leave(task);
+        drop(queue.leave(task));
         assert!(queue.is_patient());
     }
 
@@ -312,12 +351,27 @@ mod tests {
         assert!(queue.overtake(1499, 500));
         assert!(!queue.overtake(1500, 500));
         assert!(queue.has_lost_patience(1500, 500));
-        queue.leave(first);
+        drop(queue.leave(first));
         assert!(queue.overtake(1500, 500));
     }
 
     #[test]
-    fn a_waiter_costs_less_than_a_hundred_bytes() {
-        assert!(size_of::<Node<[u8; 4096]>>() <= 96, "{}", size_of::<Node<[u8; 4096]>>());
+    fn nodes_of_served_waiters_are_freed_when_their_slot_is_granted_again() {
+        let (mut queue, slots) = (queue(), crate::slots::Slots::<u8>::new(1));
+        // SAFETY: the only vacancy of this slot.
+        let mut claim = unsafe { slots.vacancy(0) }.fill(7);
+        for _ in 0..100 {
+            let place = queue.join(Waker::noop().clone(), NEVER, true);
+            queue.grant(Grant::Connection(claim));
+            let Ok(Grant::Connection(taken)) = queue.handoffs.take(place, &slots) else { panic!("nothing was left") };
+            claim = taken;
+        }
+        assert_eq!(queue.nodes.len(), 2);
+    }
+
+    #[test]
+    fn a_waiter_costs_72_bytes() {
+        let number = size_of::<u32>();
+        assert_eq!(size_of::<Node>() + size_of::<crate::sync::AtomicU32>() + number, 72);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::clock::{Clock, NEVER, Nanos, nanos};
+pub(crate) use crate::custody::Custody;
+use crate::handoff::Handoffs;
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Effects, Ledger};
 use crate::manager::{CloseReason, Manager};
@@ -17,7 +19,7 @@ use crate::options::Options;
 use crate::reaper::Reaper;
 use crate::slot::{AGED, Claim, HOOK_AFTER, HOOK_BEFORE, STAMP, TRACK, Vacancy};
 use crate::slots::Slots;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::turn;
 
 /// What a look at a claimed connection says.
@@ -36,12 +38,20 @@ enum Cleaned<E> {
     Failed(Option<E>),
 }
 
+/// Something on cache lines (in pairs) of its own, so that writing it does not slow down who reads its neighbours.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 pub(crate) struct Shared<M: Manager> {
     pub(crate) slots: Slots<M::Connection>,
     pub(crate) manager: M,
     /// This pool, for tasks that outlive the call that starts them.
     pub(crate) me: Weak<Shared<M>>,
-    ledger: Mutex<Ledger<M::Connection>>,
+    ledger: Apart<Mutex<Ledger>>,
+    /// Where waiters find what they were given.
+    pub(crate) handoffs: Arc<Handoffs>,
+    /// Not zero once closing has begun: for those who do not take the lock.
+    pub(crate) closed: AtomicU32,
     pub(crate) clock: Clock,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -49,8 +59,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) reaper: Mutex<Reaper>,
     /// When the maintenance thread wants to come by; a waiter with an earlier deadline calls it.
     pub(crate) next_visit: AtomicU64,
-    /// Tasks that have let others run before their first try. Relaxed: a hint.
-    #[cfg(all(feature = "tokio", not(loom)))]
+    /// Tasks that are letting others run. Relaxed: a hint.
     pub(crate) crowd: AtomicUsize,
     /// `Pool` handles; the pool closes when the last one goes.
     pub(crate) handles: AtomicUsize,
@@ -69,30 +78,32 @@ impl<M: Manager> Shared<M> {
         name: String,
     ) -> Arc<Self> {
         let slots = Slots::new(options.max_connections);
-        let ledger = Ledger::new(options, slots.capacity());
+        let handoffs = Arc::new(Handoffs::new());
+        let ledger = Ledger::new(options, slots.capacity(), Arc::clone(&handoffs));
         let shared = Arc::new_cyclic(|me| Self {
             slots,
             manager,
             me: me.clone(),
-            ledger: Mutex::new(ledger),
+            ledger: Apart(Mutex::new(ledger)),
+            handoffs,
+            closed: AtomicU32::new(0),
             clock,
             hooks,
             observer,
             name,
             reaper: Mutex::new(Reaper::default()),
             next_visit: AtomicU64::new(NEVER),
-            #[cfg(all(feature = "tokio", not(loom)))]
             crowd: AtomicUsize::new(0),
             handles: AtomicUsize::new(1),
             #[cfg(feature = "tokio")]
             runtime: tokio::runtime::Handle::try_current().ok(),
         });
-        shared.apply_care(&shared.ledger.lock());
+        shared.apply_care(&shared.ledger());
         shared
     }
 
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger<M::Connection>> {
-        self.ledger.lock()
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.0.lock()
     }
 
     /// Takes an idle connection that needs no second look.
@@ -181,7 +192,7 @@ impl<M: Manager> Shared<M> {
     /// Takes a connection back from its holder.
     #[inline(always)]
     pub(crate) fn release(&self, mut claim: Claim<M::Connection>) {
-        if std::thread::panicking() || claim.slot().care() != 0 {
+        if std::thread::panicking() || claim.slot().is_returned_by_the_long_way() {
             return self.release_long(claim);
         }
         let cleaned = self.clean(&mut claim);
@@ -266,7 +277,32 @@ impl<M: Manager> Shared<M> {
             }
             claim.slot().idle_at.store(now, Ordering::Relaxed);
         }
-        self.publish(claim);
+        let Some(claim) = self.hand_on(claim) else { return };
+        if self.slots.publish(claim) {
+            self.answer_call();
+        }
+    }
+
+    /// Hands a connection that came from the queue to the next who waits there; gives it back if it is to become idle.
+    fn hand_on(&self, claim: Claim<M::Connection>) -> Option<Claim<M::Connection>> {
+        if !claim.slot().was_handed() {
+            return Some(claim);
+        }
+        let mut ledger = self.ledger();
+        match ledger.hand_on(&self.slots, claim, &|| self.clock.now()) {
+            Ok(waker) => {
+                drop(ledger);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                None
+            }
+            Err(claim) => {
+                drop(ledger);
+                claim.slot().set_handed(false);
+                Some(claim)
+            }
+        }
     }
 
     #[cold]
@@ -283,6 +319,7 @@ impl<M: Manager> Shared<M> {
 
     /// Makes a connection idle and serves whoever waits for it.
     pub(crate) fn publish(&self, claim: Claim<M::Connection>) {
+        let Some(claim) = self.hand_on(claim) else { return };
         if self.slots.publish(claim) {
             self.dispatch();
         }
@@ -396,7 +433,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Calls the maintenance thread if connections are missing.
-    fn call_if_too_few(&self, ledger: &Ledger<M::Connection>) {
+    fn call_if_too_few(&self, ledger: &Ledger) {
         if ledger.occupied < ledger.options.min_connections && !ledger.closed && !self.clock.is_manual() {
             self.call_maintenance(0);
         }
@@ -428,7 +465,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Writes the settings' demands into every slot.
-    pub(crate) fn apply_care(&self, ledger: &Ledger<M::Connection>) {
+    pub(crate) fn apply_care(&self, ledger: &Ledger) {
         let care = self.pool_care(&ledger.options);
         for slot in self.slots.iter() {
             slot.set_care(care, (TRACK | HOOK_BEFORE | HOOK_AFTER | STAMP) & !care);
@@ -448,36 +485,5 @@ impl<M: Manager> Shared<M> {
     /// How a moment of this pool's clock is seen by a thread that sleeps until then.
     pub(crate) fn sleep_until(&self, moment: Nanos) -> Nanos {
         if self.clock.is_manual() { NEVER } else { moment }
-    }
-}
-
-/// A claimed connection that is being looked at; closed if the look is broken off.
-pub(crate) struct Custody<'p, M: Manager> {
-    shared: &'p Shared<M>,
-    claim: Option<Claim<M::Connection>>,
-}
-
-impl<'p, M: Manager> Custody<'p, M> {
-    #[inline(always)]
-    pub(crate) fn new(shared: &'p Shared<M>, claim: Claim<M::Connection>) -> Self {
-        Self { shared, claim: Some(claim) }
-    }
-
-    #[inline(always)]
-    pub(crate) fn claim(&mut self) -> &mut Claim<M::Connection> {
-        self.claim.as_mut().expect("BUG: custody ended twice")
-    }
-
-    #[inline(always)]
-    pub(crate) fn keep(mut self) -> Claim<M::Connection> {
-        self.claim.take().expect("BUG: custody ended twice")
-    }
-}
-
-impl<M: Manager> Drop for Custody<'_, M> {
-    fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            self.shared.close_connection(claim, CloseReason::Interrupted);
-        }
     }
 }

@@ -20,6 +20,7 @@ use std::ptr::NonNull;
 
 use crate::clock::Nanos;
 use crate::observer::Holder;
+use crate::queue::NONE;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell};
 
 /// The connection is past its age.
@@ -33,15 +34,30 @@ pub(crate) const HOOK_AFTER: u32 = 1 << 3;
 /// The pool notes the exact time of every release.
 pub(crate) const STAMP: u32 = 1 << 4;
 
-/// The place of one connection; a cache line (pair) of its own, so that holders on two cores do not disturb each other.
 #[derive(Debug)]
-#[repr(align(128))]
+struct Waits {
+    count: AtomicU64,
+    total: AtomicU64,
+    longest: AtomicU64,
+}
+
+/// The place of one connection; a cache line (pair) of its own, so that holders on two cores do not disturb each other.
+///
+/// The fields in the order of the declaration: what every lease and every wait touches comes first, on one line.
+#[derive(Debug)]
+#[repr(C, align(128))]
 pub(crate) struct Slot<C> {
     /// Hand-outs plus releases: odd while leased. Written by the owner alone, hence no read-modify-write.
     uses: AtomicU64,
     /// What must be looked at on hand-out and release; zero for the short way.
     care: AtomicU32,
+    /// Not zero if the holder got the connection from the queue: whoever waits comes before the word then.
+    handed: AtomicU32,
+    /// The place in the queue of the waiter that was granted this slot last, or [`NONE`].
+    place: AtomicU32,
     index: u32,
+    /// Waits that ended with this slot. Written by the owner alone.
+    waits: Waits,
     connection: UnsafeCell<Option<C>>,
     /// When the connection was opened, when it is to be retired, when it was last released (if stamped).
     pub(crate) opened_at: AtomicU64,
@@ -61,11 +77,14 @@ impl<C> Slot<C> {
         Self {
             uses: AtomicU64::new(0),
             care: AtomicU32::new(0),
+            handed: AtomicU32::new(0),
+            place: AtomicU32::new(NONE),
             index: u32::try_from(index).expect("BUG: slot index out of range"),
             connection: UnsafeCell::new(None),
             opened_at: AtomicU64::new(0),
             retire_at: AtomicU64::new(0),
             idle_at: AtomicU64::new(0),
+            waits: Waits { count: AtomicU64::new(0), total: AtomicU64::new(0), longest: AtomicU64::new(0) },
             holder: Mutex::new(None),
         }
     }
@@ -94,6 +113,45 @@ impl<C> Slot<C> {
     #[inline(always)]
     pub(crate) fn care(&self) -> u32 {
         self.care.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether a release has to take the long way. Relaxed: as for `care`; `handed` is the owner's own.
+    #[inline(always)]
+    pub(crate) fn is_returned_by_the_long_way(&self) -> bool {
+        self.care.load(Ordering::Relaxed) | self.handed.load(Ordering::Relaxed) != 0
+    }
+
+    /// Tells whether the holder got the connection from the queue. Only the owner asks.
+    pub(crate) fn was_handed(&self) -> bool {
+        self.handed.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes whether the holder got the connection from the queue. Only the owner says so. Relaxed: as for `uses`.
+    pub(crate) fn set_handed(&self, handed: bool) {
+        self.handed.store(u32::from(handed), Ordering::Relaxed);
+    }
+
+    /// Notes to whose place in the queue this slot is granted; returns the one before, whose waiter is done with it:
+    /// it has taken the slot and given it back, or it would not be granted again. Only inside the lock, by the owner.
+    pub(crate) fn swap_place(&self, place: u32) -> u32 {
+        let before = self.place.load(Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        before
+    }
+
+    /// Counts a wait that ended with this slot; only the owner calls this. Relaxed: exact only at rest.
+    pub(crate) fn count_wait(&self, waited: Nanos) {
+        let Waits { count, total, longest } = &self.waits;
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        total.store(total.load(Ordering::Relaxed) + waited, Ordering::Relaxed);
+        // Stored in any case, for the models must not depend on how long something took.
+        longest.store(longest.load(Ordering::Relaxed).max(waited), Ordering::Relaxed);
+    }
+
+    /// How many waits ended with this slot, the time they took, and the longest of them.
+    pub(crate) fn waits(&self) -> (u64, Nanos, Nanos) {
+        let Waits { count, total, longest } = &self.waits;
+        (count.load(Ordering::Relaxed), total.load(Ordering::Relaxed), longest.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_care(&self, on: u32, off: u32) {

@@ -124,11 +124,22 @@ impl<C> Slots<C> {
         chunk.word.claim_exact(bit).then(|| unsafe { Claim::new(&chunk.slots[bit]) })
     }
 
+    /// Takes up again the claim on a slot that was put away.
+    ///
+    /// # Safety
+    ///
+    /// A claim on this slot was given up by value for this one, and no other one is made from it.
+    pub(crate) unsafe fn claim_again(&self, index: usize) -> Claim<C> {
+        let chunk = self.chunk(index / SLOTS_PER_WORD);
+        // SAFETY: the caller's promise; chunks live as long as `self`.
+        unsafe { Claim::new(&chunk.slots[index % SLOTS_PER_WORD]) }
+    }
+
     /// Takes the right to an empty slot.
     ///
     /// # Safety
     ///
-    /// The caller has just struck the slot from the vacant ones.
+    /// The caller has just struck the slot from the vacant ones, or takes up a vacancy that was given up by value.
     pub(crate) unsafe fn vacancy(&self, index: usize) -> Vacancy<C> {
         let chunk = self.chunk(index / SLOTS_PER_WORD);
         // SAFETY: the caller's promise; chunks live as long as `self`.

@@ -67,24 +67,78 @@ pub(crate) fn queues_up(now: Nanos) {
     let _ = TURN_OF_THIS_THREAD.try_with(note);
 }
 
-/// Leases that one unit of tokio's cooperative budget buys: a lease without waiting costs a fraction of the channel
-/// operations that the unit is made for, and a task alone on its worker pays some microseconds for each time it yields.
-#[cfg(all(feature = "tokio", not(loom)))]
-pub(crate) const LEASES_A_UNIT: u32 = 4;
+/// Whether every task that gets a connection without waiting lets others run first: in the models, to see what happens then.
+pub(crate) const ALWAYS_YIELDS: bool = cfg!(loom);
 
 #[cfg(all(feature = "tokio", not(loom)))]
-thread_local! {
-    static LEASES_LEFT: Cell<u32> = const { Cell::new(0) };
+pub(crate) use budget::{come_back, is_paid_for, poll_unit, spend};
+
+/// Tokio's cooperative budget, in units of leases.
+#[cfg(all(feature = "tokio", not(loom)))]
+mod budget {
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll};
+
+    use tokio::task::coop::{RestoreOnPending, poll_proceed};
+
+    /// Leases that one unit of the budget buys: a lease without waiting costs a fraction of the channel operations that
+    /// the unit is made for, and a task alone on its worker pays some microseconds for each time it yields.
+    const LEASES_A_UNIT: u32 = 4;
+
+    thread_local! {
+        static LEASES_LEFT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Counts a lease on this worker; tells whether the unit spent last covers it.
+    #[inline(always)]
+    pub(crate) fn is_paid_for() -> bool {
+        let pay = |left: &Cell<u32>| {
+            let paid = left.get() > 0;
+            left.set(if paid { left.get() - 1 } else { LEASES_A_UNIT - 1 });
+            paid
+        };
+        LEASES_LEFT.try_with(pay).unwrap_or(false)
+    }
+
+    /// Takes a unit out of the budget, to be given to [`spend`] if there is progress; pending if it is others' turn to run.
+    pub(crate) fn poll_unit(context: &mut Context<'_>) -> Poll<RestoreOnPending> {
+        poll_proceed(context)
+    }
+
+    /// Has the task polled again after the others of its worker. Not just by its waker: a worker whose tasks are all put off
+    /// like this takes some from a busier one, while tasks that wake themselves stay where they are, one here and three there.
+    pub(crate) fn come_back(context: &mut Context<'_>) {
+        let _ = pin!(tokio::task::yield_now()).poll(context);
+    }
+
+    /// Says that a unit has brought progress.
+    pub(crate) fn spend(unit: RestoreOnPending) {
+        unit.made_progress();
+    }
 }
 
-/// Counts a lease on this worker; tells whether the unit spent last covers it.
-#[cfg(all(feature = "tokio", not(loom)))]
-#[inline(always)]
-pub(crate) fn is_paid_for() -> bool {
-    let pay = |left: &Cell<u32>| {
-        let paid = left.get() > 0;
-        left.set(if paid { left.get() - 1 } else { LEASES_A_UNIT - 1 });
-        paid
-    };
-    LEASES_LEFT.try_with(pay).unwrap_or(false)
+#[cfg(any(not(feature = "tokio"), loom))]
+pub(crate) use no_budget::{come_back, is_paid_for, poll_unit, spend};
+
+/// Without tokio nobody counts.
+#[cfg(any(not(feature = "tokio"), loom))]
+mod no_budget {
+    use std::task::{Context, Poll};
+
+    #[inline(always)]
+    pub(crate) fn is_paid_for() -> bool {
+        true
+    }
+
+    pub(crate) fn poll_unit(_: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    pub(crate) fn come_back(context: &mut Context<'_>) {
+        context.waker().wake_by_ref();
+    }
+
+    pub(crate) fn spend((): ()) {}
 }

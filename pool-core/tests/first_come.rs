@@ -3,13 +3,14 @@
 
 mod common;
 
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 use std::time::Duration;
 
-use common::{fake, now, poll_once, until};
-use pool_core::{AcquireError, ManualClock};
+use common::{Fake, fake, now, poll_once, until};
+use pool_core::{Acquire, AcquireError, ManualClock, Pool};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,4 +138,85 @@ fn a_thousand_connections_work() {
     assert_eq!(pool.stats().leased, 1000);
     drop(leases);
     assert_eq!(pool.stats().idle, 1000);
+}
+
+/// Takes and returns connections in one turn of a task until an acquire has to let others run; then does something with it.
+fn when_others_have_to_run(pool: &Pool<Fake>, act: impl FnOnce(Pin<Box<Acquire<'_, Fake>>>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut act = Some(act);
+    runtime.block_on(poll_fn(|context| {
+        for _ in 0..10_000 {
+            let mut acquire = Box::pin(pool.acquire());
+            match acquire.as_mut().poll(context) {
+                Poll::Ready(lease) => drop(lease.unwrap()),
+                Poll::Pending => {
+                    act.take().unwrap()(acquire);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        panic!("others never had to run");
+    }));
+}
+
+#[test]
+fn a_task_that_lets_others_run_keeps_its_turn() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    when_others_have_to_run(&pool, |mut first| {
+        let mut second = pin!(pool.acquire());
+        assert!(pool.try_acquire().is_none());
+        assert!(poll_once(second.as_mut()).is_pending());
+        let Poll::Ready(Ok(lease)) = poll_once(first.as_mut()) else { panic!("the first was not served") };
+        assert!(poll_once(second.as_mut()).is_pending());
+        drop(lease);
+        assert!(poll_once(second.as_mut()).is_ready());
+    });
+}
+
+#[test]
+fn a_task_that_is_cancelled_while_it_lets_others_run_leaves_its_connection_to_them() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    when_others_have_to_run(&pool, |first| {
+        let mut second = pin!(pool.acquire());
+        assert!(poll_once(second.as_mut()).is_pending());
+        drop(first);
+        assert!(matches!(poll_once(second.as_mut()), Poll::Ready(Ok(_))));
+    });
+    assert_eq!(pool.stats().leased, 0);
+    assert_eq!(pool.stats().acquired, pool.stats().released);
+}
+
+#[test]
+fn a_task_that_lets_others_run_gets_nothing_from_a_pool_closed_meanwhile() {
+    let (builder, world) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    when_others_have_to_run(&pool, |mut first| {
+        assert_eq!(pool.close_blocking(Duration::ZERO).leased, 1);
+        assert!(matches!(poll_once(first.as_mut()), Poll::Ready(Err(AcquireError::Closed))));
+    });
+    assert_eq!((pool.stats().total, world.open.load(SeqCst)), (0, 0));
+}
+
+#[test]
+fn a_connection_that_goes_from_waiter_to_waiter_keeps_the_order() {
+    let (builder, world) = fake();
+    let pool = builder.max_connections(2).build().unwrap();
+    let mut held: Vec<_> = (0..2).map(|_| now(pool.acquire()).unwrap()).collect();
+    let mut waiters: std::collections::VecDeque<_> = (0..50).map(|_| Box::pin(pool.acquire())).collect();
+    for waiter in &mut waiters {
+        assert!(poll_once(waiter.as_mut()).is_pending());
+    }
+    while let Some(mut first) = waiters.pop_front() {
+        drop(held.remove(0));
+        // Everybody else looks too, without having been woken.
+        assert!(waiters.iter_mut().all(|waiter| poll_once(waiter.as_mut()).is_pending()));
+        let Poll::Ready(Ok(lease)) = poll_once(first.as_mut()) else { panic!("the first was not served") };
+        held.push(lease);
+    }
+    drop(held);
+    let stats = pool.stats();
+    assert_eq!((stats.waited, stats.acquired, stats.released, stats.idle), (50, 52, 52, 2));
+    assert_eq!(world.most_open.load(SeqCst), 2);
 }

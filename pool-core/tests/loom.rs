@@ -306,3 +306,111 @@ fn maintenance_against_an_acquire_never_takes_a_leased_connection() {
         check_rest(&pool);
     });
 }
+
+#[test]
+fn a_connection_that_came_from_the_queue_is_handed_on_or_found() {
+    model(|| {
+        // The second waiter joins while the first, who was handed the connection, returns it.
+        let pool = Arc::new(pool(1));
+        let lease = pool.acquire_owned_blocking().unwrap();
+        let mut first = Box::pin(pool.acquire_owned());
+        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(lease);
+        let Poll::Ready(Ok(handed)) = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the first was not served")
+        };
+        let second = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(handed);
+        second.join().unwrap();
+        drop(first);
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_waiter_that_gives_up_while_a_connection_is_handed_on_passes_it_on() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        let lease = pool.acquire_owned_blocking().unwrap();
+        let poll =
+            |waiter: std::pin::Pin<&mut dyn Future<Output = _>>| waiter.poll(&mut Context::from_waker(Waker::noop()));
+        let mut first = Box::pin(pool.acquire_owned());
+        assert!(poll(first.as_mut()).is_pending());
+        let mut quitter = Box::pin(pool.acquire_owned());
+        assert!(poll(quitter.as_mut()).is_pending());
+        drop(lease);
+        let Poll::Ready(Ok(handed)) = poll(first.as_mut()) else { panic!("the first was not served") };
+        let releaser = thread::spawn(move || drop(handed));
+        let last = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(quitter);
+        releaser.join().unwrap();
+        last.join().unwrap();
+        drop(first);
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_task_that_looks_again_while_it_is_served_takes_its_grant_once() {
+    model(|| {
+        // Polled without having been woken, the waiter looks outside the lock while the release grants inside.
+        let pool = Arc::new(pool(1));
+        let lease = pool.acquire_owned_blocking().unwrap();
+        let mut waiter = Box::pin(pool.acquire_owned());
+        assert!(waiter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let releaser = thread::spawn(move || drop(lease));
+        let early = waiter.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        releaser.join().unwrap();
+        match early {
+            Poll::Ready(lease) => drop(lease.unwrap()),
+            Poll::Pending => drop(block_on(waiter.as_mut()).unwrap()),
+        }
+        drop(waiter);
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn a_task_that_lets_others_run_keeps_what_it_has_got_until_it_is_dropped() {
+    model(|| {
+        // In the models every task yields with its connection in hand.
+        let pool = Arc::new(pool(1));
+        drop(pool.acquire_blocking().unwrap());
+        let mut quitter = Box::pin(async { drop(pool.acquire().await) });
+        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(pool.try_acquire().is_none());
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+        };
+        drop(quitter);
+        waiter.join().unwrap();
+        check_rest(&pool);
+    });
+}
+
+#[test]
+fn closing_against_a_task_that_lets_others_run_keeps_nothing() {
+    model(|| {
+        let pool = Arc::new(pool(1));
+        drop(pool.acquire_blocking().unwrap());
+        let task = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || match block_on(pool.acquire()) {
+                Ok(lease) => drop(lease),
+                Err(AcquireError::Closed) => {}
+                Err(other) => panic!("{other}"),
+            })
+        };
+        pool.close_blocking(std::time::Duration::ZERO);
+        task.join().unwrap();
+        check_rest(&pool);
+        assert_eq!((pool.stats().total, pool.manager().open.load(SeqCst)), (0, 0));
+    });
+}

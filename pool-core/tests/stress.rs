@@ -209,18 +209,15 @@ fn closing_under_load_answers_everybody_and_leaves_nothing() {
     }
 }
 
-#[test]
-fn tasks_that_never_wait_do_not_starve_each_other() {
+/// Runs a task that never has to wait until the others of its worker have run: they alone end it.
+fn greedy_among_others(pool: Pool<Marked>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let pool = Pool::builder(Marked::default()).max_connections(4).min_connections(0).build().unwrap();
         let others = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&others);
-        let greedy = pool.clone();
-        // Would never end if it never let the others run: they alone end it.
         let greedy = tokio::spawn(async move {
             while seen.load(SeqCst) < 10 {
-                greedy.acquire().await.unwrap().hold();
+                pool.acquire().await.unwrap().hold();
             }
         });
         for _ in 0..10 {
@@ -231,4 +228,15 @@ fn tasks_that_never_wait_do_not_starve_each_other() {
         }
         greedy.await.unwrap();
     });
+}
+
+#[test]
+fn tasks_that_never_wait_do_not_starve_each_other() {
+    greedy_among_others(Pool::builder(Marked::default()).max_connections(4).min_connections(0).build().unwrap());
+}
+
+#[test]
+fn tasks_whose_connections_are_validated_each_time_do_not_starve_each_other() {
+    let builder = Pool::builder(Marked::default()).max_connections(4).min_connections(0);
+    greedy_among_others(builder.validate_after_idle(Some(Duration::ZERO)).build().unwrap());
 }

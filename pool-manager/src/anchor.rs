@@ -7,13 +7,16 @@
 //! Invariant: two equal stamps mean that no commit of any connection of any process became visible between them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use pool_config::PoolConfig;
 use rusqlite::ffi;
 
 use crate::error::{Error, Result, primary_code};
 use crate::location::{Access, FileIdentity, Location};
+use crate::pragmas;
 use crate::wal_index::{Header, WalIndex};
 
 /// The state of a database's content at one moment, for comparing only.
@@ -38,6 +41,7 @@ pub(crate) struct Anchor {
     generation: u64,
     identity: Option<FileIdentity>,
     journal: String,
+    page_size: u64,
     // Before the connection, which has to close last.
     wal_index: Option<WalIndex>,
     connection: Mutex<rusqlite::Connection>,
@@ -46,19 +50,22 @@ pub(crate) struct Anchor {
 impl Anchor {
     /// Opens the database, makes the file when that is allowed and it is missing, and puts it into WAL mode.
     ///
-    /// `wait` bounds the waiting for another process that has it locked.
-    pub(crate) fn open(location: &Location, access: Access, generation: u64, wait: Duration) -> Result<Self> {
+    /// `busy_timeout` bounds the waiting for another process that has it locked; a file that is made gets `page_size`.
+    pub(crate) fn open(location: &Location, access: Access, generation: u64, config: &PoolConfig) -> Result<Self> {
+        let wait = config.busy_timeout();
+        let since = Instant::now();
         let connection = location.open(access)?;
         let named = |error: rusqlite::Error| match primary_code(&error) {
-            Some(ffi::SQLITE_BUSY) => Error::Busy { busy_timeout: wait, source: error },
+            Some(ffi::SQLITE_BUSY) => Error::Busy { waited: since.elapsed(), busy_timeout: wait, source: error },
             _ => location.open_error(error),
         };
         connection.busy_timeout(wait).map_err(named)?;
-        connection.execute_batch("PRAGMA cache_size = 1; PRAGMA temp_store = MEMORY;").map_err(named)?;
+        connection.execute_batch(&pragmas::of_anchor(config.page_size())).map_err(named)?;
         // The first read: fails here, and not at a user's first query, when the file is no database.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(named)?;
-        let wanted = if access == Access::Read { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" };
-        let journal: String = connection.query_row(wanted, [], |row| row.get(0)).map_err(named)?;
+        let journal =
+            if access == Access::Read { journal_mode(&connection) } else { into_wal(&connection, since, wait) };
+        let journal = journal.map_err(named)?;
         let wal_index = if journal == "wal" {
             // Opens the wal-index.
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(named)?;
@@ -72,7 +79,8 @@ impl Anchor {
         // From here on it only answers `stamp`, which must not wait.
         connection.busy_timeout(Duration::ZERO).map_err(named)?;
         let identity = location.identity()?;
-        Ok(Self { generation, identity, journal, wal_index, connection: Mutex::new(connection) })
+        let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
+        Ok(Self { generation, identity, journal, page_size, wal_index, connection: Mutex::new(connection) })
     }
 
     /// Which file this is the anchor of; `None` in memory.
@@ -87,6 +95,11 @@ impl Anchor {
     /// The journal mode in force, in SQLite's words.
     pub(crate) fn journal(&self) -> &str {
         &self.journal
+    }
+
+    /// The size of the file's pages, in bytes.
+    pub(crate) fn page_size(&self) -> u64 {
+        self.page_size
     }
 
     /// Takes a stamp; `None` when it can't be told now (outside WAL mode, while somebody commits).
@@ -132,29 +145,75 @@ impl Anchor {
     }
 }
 
+fn journal_mode(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))
+}
+
+/// Puts the database into WAL mode, if it is not. SQLite does not wait for others who do the same at the same time: they have all
+/// read, and all want to write.
+fn into_wal(connection: &rusqlite::Connection, since: Instant, wait: Duration) -> rusqlite::Result<String> {
+    loop {
+        let mode = journal_mode(connection)?;
+        if mode == "wal" || mode == "memory" {
+            return Ok(mode);
+        }
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+            Err(error) if primary_code(&error) == Some(ffi::SQLITE_BUSY) && since.elapsed() < wait => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// How often the file is looked up at most, in nanoseconds. Each time costs a microsecond; a database file should not be replaced under
+/// those who use it at all (<https://www.sqlite.org/howtocorrupt.html>, section 2.4), so noticing it soon has to do.
+const LOOK_INTERVAL: u64 = 50_000_000;
+
 /// Where the anchor of a database lies: another one when the file was replaced, none when the database was closed.
 #[derive(Debug)]
-pub(crate) struct Anchorage(RwLock<Option<Arc<Anchor>>>);
+pub(crate) struct Anchorage {
+    anchor: RwLock<Option<Arc<Anchor>>>,
+    /// Held while another file is opened, so that one caller does it and nobody else waits.
+    moving: Mutex<()>,
+    since: Instant,
+    /// When the file was last looked up, in nanoseconds after `since`.
+    looked: AtomicU64,
+}
 
 impl Anchorage {
     pub(crate) fn new(anchor: Anchor) -> Self {
-        Self(RwLock::new(Some(Arc::new(anchor))))
+        Self {
+            anchor: RwLock::new(Some(Arc::new(anchor))),
+            moving: Mutex::new(()),
+            since: Instant::now(),
+            looked: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells whether it is time to look up the file again, to one caller each time.
+    #[inline]
+    pub(crate) fn is_time_to_look(&self) -> bool {
+        let now = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let looked = self.looked.load(Ordering::Relaxed);
+        now.saturating_sub(looked) > LOOK_INTERVAL
+            && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The anchor in force; `None` after closing.
     pub(crate) fn current(&self) -> Option<Arc<Anchor>> {
-        self.0.read().clone()
+        self.anchor.read().clone()
     }
 
     /// Takes a stamp; `None` when it can't be told now.
     #[inline]
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.0.read().as_ref()?.stamp()
+        self.anchor.read().as_ref()?.stamp()
     }
 
     /// Tells whether connections made under `generation` are on the file that is known to be there.
     pub(crate) fn is_current(&self, generation: u64) -> bool {
-        self.0.read().as_ref().is_some_and(|anchor| anchor.generation == generation)
+        self.anchor.read().as_ref().is_some_and(|anchor| anchor.generation == generation)
     }
 
     /// Returns the anchor of the file with this identity, making it with `open` if it is another file than before.
@@ -163,18 +222,22 @@ impl Anchorage {
         identity: Option<FileIdentity>,
         open: impl FnOnce(u64) -> Result<Anchor>,
     ) -> Result<Option<Arc<Anchor>>> {
-        if let Some(known) = self.current().filter(|anchor| anchor.identity == identity) {
+        let known = |anchor: &Arc<Anchor>| anchor.identity == identity;
+        if let Some(known) = self.current().filter(known) {
             return Ok(Some(known));
         }
-        let mut place = self.0.write();
-        let generation = match &*place {
+        let _moving = self.moving.lock();
+        let generation = match self.current() {
             None => return Ok(None),
-            Some(known) if known.identity == identity => return Ok(Some(Arc::clone(known))),
-            Some(known) => known.generation + 1,
+            Some(anchor) if known(&anchor) => return Ok(Some(anchor)),
+            Some(anchor) => anchor.generation + 1,
         };
         let anchor = Arc::new(open(generation)?);
-        *place = Some(Arc::clone(&anchor));
-        Ok(Some(anchor))
+        let mut place = self.anchor.write();
+        // Closed meanwhile: then it stays closed.
+        let old = place.as_mut().map(|place| std::mem::replace(place, Arc::clone(&anchor)));
+        drop(place);
+        Ok(old.map(|_| anchor))
     }
 
     /// Waits until no connection holds the write lock.
@@ -187,6 +250,6 @@ impl Anchorage {
 
     /// Closes the anchor; returns it for what is left to do.
     pub(crate) fn take(&self) -> Option<Arc<Anchor>> {
-        self.0.write().take()
+        self.anchor.write().take()
     }
 }

@@ -59,7 +59,7 @@ impl<'m> Blocking<'m> {
     pub fn create_all(&self, schemas: impl Into<Vec<Schema>>) -> Result<()> {
         let schemas = schemas.into();
         schema::check_all(&schemas)?;
-        self.engine.transact_blocking(TransactionKind::Immediate, |tx| schema::create_all(tx, &schemas))
+        self.engine.write_blocking(TransactionKind::Immediate, |tx| schema::create_all(tx, &schemas))
     }
 
     /// Runs a closure on a pooled connection; see
@@ -81,13 +81,14 @@ impl<'m> Blocking<'m> {
         self.engine.call_blocking(Use::Read, work)
     }
 
-    /// Runs a closure in an immediate transaction; see [`DatabaseManager::write`](crate::DatabaseManager::write).
+    /// Runs a closure in an immediate transaction. Unlike those of [`DatabaseManager::write`](crate::DatabaseManager::write) it shares
+    /// that with nobody, because it may borrow from the calling thread: it stands in the same queue.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine.transact_blocking(TransactionKind::Immediate, work)
+        self.engine.write_blocking(TransactionKind::Immediate, work)
     }
 
     /// Runs a closure in an immediate transaction; see
@@ -97,7 +98,7 @@ impl<'m> Blocking<'m> {
     ///
     /// As there.
     pub fn execute_pooled_transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine.transact_blocking(TransactionKind::Immediate, work)
+        self.engine.write_blocking(TransactionKind::Immediate, work)
     }
 
     /// The same with a choice of how the transaction begins.
@@ -110,7 +111,7 @@ impl<'m> Blocking<'m> {
         kind: TransactionKind,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.engine.transact_blocking(kind, work)
+        self.engine.write_blocking(kind, work)
     }
 
     /// Runs a list of operations in one transaction; see
@@ -120,8 +121,7 @@ impl<'m> Blocking<'m> {
     ///
     /// As there.
     pub fn execute_pooled_operations<T>(&self, operations: Vec<Operation<T>>) -> Result<Vec<T>> {
-        self.engine
-            .transact_blocking(TransactionKind::Immediate, |tx| operations.into_iter().map(|run| run(tx)).collect())
+        self.engine.write_blocking(TransactionKind::Immediate, |tx| operations.into_iter().map(|run| run(tx)).collect())
     }
 
     /// Returns a stored result or runs its query; see

@@ -3,19 +3,21 @@
 //! Owns the pairing of one SQLite connection with its statements and its session, and cleaning up after a use. It must not know
 //! the pool it lies in. Invariant: it is only ever lent as `&Connection`, so that no user can swap two of them or replace the hooks.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
-use pool_stmt::StatementRegistry;
+use pool_config::PoolConfig;
 use pool_stmt::rusqlite::{CachedStatement, StatementConnection};
+use pool_stmt::{StatementKey, StatementRegistry};
 
-use crate::busy;
 use crate::error::{Error, Result};
+use crate::hooks;
 use crate::location::FileIdentity;
+use crate::pragmas;
+use crate::remains::{self, Fresh};
 use crate::session::Session;
-use crate::trace;
 use crate::transaction::{Transaction, TransactionKind};
 
 /// A pooled connection, lent to a closure or held through [`PooledConnection`](crate::PooledConnection).
@@ -28,19 +30,57 @@ use crate::transaction::{Transaction, TransactionKind};
 /// transaction.
 #[derive(Debug)]
 pub struct Connection {
-    // Order matters: the connection closes before the session its hooks point to.
+    // Order matters: the connection closes after what was noted about it, and before the session its hooks point to.
+    fresh: Fresh,
     statements: StatementConnection,
     session: Arc<Session>,
-    identity: Option<FileIdentity>,
-    generation: u64,
+    origin: Origin,
 }
 
-/// What is set on each new connection.
-#[derive(Debug, Clone)]
+/// Which file a connection is on and what it was made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// `None` in memory.
+    pub(crate) identity: Option<FileIdentity>,
+    /// Which anchor it was made under.
+    pub(crate) generation: u64,
+    /// Which settings it was made with.
+    pub(crate) edition: u64,
+}
+
+/// What new connections get besides their settings.
+#[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) pragmas: String,
-    pub(crate) statement_capacity: usize,
-    pub(crate) warm: bool,
+    pub(crate) on_connect: Option<OnConnect>,
+    /// The functions of a connection that nobody has used yet, found out on the first.
+    pub(crate) functions: OnceLock<Names>,
+}
+
+/// Names in lower case.
+type Names = Arc<HashSet<Box<str>>>;
+
+impl Setup {
+    fn functions(&self, connection: &rusqlite::Connection) -> Result<Names> {
+        if let Some(known) = self.functions.get() {
+            return Ok(Arc::clone(known));
+        }
+        let mut all = connection.prepare("SELECT DISTINCT lower(name) FROM pragma_function_list")?;
+        let all = all.query_map([], |row| row.get::<_, String>(0))?;
+        let all = all.map(|name| name.map(Into::into)).collect::<Result<_, _>>()?;
+        Ok(Arc::clone(self.functions.get_or_init(|| Arc::new(all))))
+    }
+}
+
+/// What a program does on each new connection.
+#[derive(Clone)]
+pub(crate) struct OnConnect(pub(crate) Arc<Prepare>);
+
+type Prepare = dyn Fn(&rusqlite::Connection) -> Result<()> + Send + Sync;
+
+impl fmt::Debug for OnConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnConnect")
+    }
 }
 
 /// What a result depends on besides the content of the database.
@@ -67,22 +107,30 @@ impl fmt::Display for Volatile {
 impl Connection {
     /// Dresses a freshly opened SQLite connection.
     pub(crate) fn new(
-        mut connection: rusqlite::Connection,
+        connection: rusqlite::Connection,
         session: Arc<Session>,
         registry: Arc<StatementRegistry>,
         setup: &Setup,
-        identity: Option<FileIdentity>,
-        generation: u64,
+        config: &PoolConfig,
+        origin: Origin,
     ) -> Result<Self> {
-        busy::install(&mut connection, &session)?;
-        connection.execute_batch(&setup.pragmas)?;
-        session.set_interrupt(connection.get_interrupt_handle());
-        let statements = StatementConnection::new(connection, registry, setup.statement_capacity);
-        trace::install(&statements, &session)?;
-        if setup.warm {
-            statements.warm(setup.statement_capacity / 2, Duration::from_millis(1));
+        hooks::install_busy_handler(&connection, &session)?;
+        connection.execute_batch(&pragmas::of_connection(config))?;
+        if let Some(on_connect) = &setup.on_connect {
+            on_connect.0(&connection)?;
+            hooks::install_busy_handler(&connection, &session)?;
         }
-        Ok(Self { statements, session, identity, generation })
+        remains::load_schema(&connection)?;
+        let functions = setup.functions(&connection)?;
+        session.set_interrupt(connection.get_interrupt_handle());
+        let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
+        let statements = StatementConnection::new(connection, registry, capacity);
+        statements.know_functions(functions);
+        hooks::install(&statements, &session)?;
+        statements.warm(config.statement_warm_count(), config.statement_warm_budget());
+        let fresh = Fresh::of(&statements)?;
+        statements.take_effects();
+        Ok(Self { fresh, statements, session, origin })
     }
 
     /// Prepares a statement, or takes it from this connection's cache when it was prepared before.
@@ -137,12 +185,9 @@ impl Connection {
         &self.session
     }
 
-    pub(crate) fn identity(&self) -> Option<FileIdentity> {
-        self.identity
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    #[inline]
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Forgets what was read so far, to see what is read from now on.
@@ -166,21 +211,95 @@ impl Connection {
     /// Undoes what a use left behind. An error means that the connection can't be used again.
     pub(crate) fn reset(&self) -> Result<()> {
         self.session.end();
-        let clean = self.roll_back();
+        let clean = self.undo();
         self.session.give_permit_back();
         clean
     }
 
-    fn roll_back(&self) -> Result<()> {
+    fn undo(&self) -> Result<()> {
+        let leaked = self.reset_leaked();
         if !self.is_autocommit() {
             self.execute_batch("ROLLBACK")?;
         }
-        // A statement that was leaked half-way pins a snapshot and its tables; nobody can reset it any more.
-        if self.is_busy() {
-            return Err(Error::application("a statement was left running"));
-        }
+        self.put_back(leaked)?;
         self.statements.rest();
         Ok(())
+    }
+
+    /// Puts back what can be put back between two closures that have a part in one transaction. An error means that the connection
+    /// must not be used by another.
+    pub(crate) fn tidy_up(&self) -> Result<()> {
+        let leaked = self.reset_leaked();
+        self.put_back(leaked)
+    }
+
+    /// Ends statements that were leaked half-way: each keeps its snapshot and its locks.
+    fn reset_leaked(&self) -> bool {
+        self.is_busy() && remains::reset_leaked(self)
+    }
+
+    /// Busy time-outs and limits are put back. For everything else that stays on a connection a new connection is cheaper than
+    /// finding out how it was before.
+    fn put_back(&self, leaked: bool) -> Result<()> {
+        let effects = self.statements.take_effects();
+        let left = match () {
+            () if leaked => "a statement that was not finished",
+            () if effects.changes_temp => "temporary tables",
+            () if effects.attaches => "attached databases",
+            () if effects.sets_pragma => "changed pragmas",
+            () if effects.calls_added_function => "functions of its own",
+            () if self.fresh.is_outdated(&self.statements) => "changed settings, functions or collations",
+            () => {
+                hooks::install_busy_handler(&self.statements, &self.session)?;
+                self.fresh.restore_limits(&self.statements);
+                return Ok(());
+            }
+        };
+        Err(Error::application(format!("its user left {left} behind")))
+    }
+
+    /// Says whether what runs now has a part in a transaction that others share, and must not end it.
+    pub(crate) fn set_shared(&self, shared: bool) {
+        self.session.set_shared(shared);
+        self.statements.forbid_transactions(shared);
+    }
+
+    /// Prepares a statement, or takes it from the cache, by a key that [`statement!`](crate::statement) makes at compile time: looking it
+    /// up then costs neither a hash nor a comparison of the text.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare_cached`](Self::prepare_cached).
+    ///
+    /// ```
+    /// use pool_manager::statement;
+    ///
+    /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
+    /// let twice = db.blocking().read(|conn| {
+    ///     let mut double = conn.prepare_keyed(&statement!("SELECT ?1 * 2"))?;
+    ///     Ok(double.query_row([21], |row| row.get::<_, i64>(0))?)
+    /// })?;
+    /// assert_eq!(twice, 42);
+    /// # Ok::<(), pool_manager::Error>(())
+    /// ```
+    pub fn prepare_keyed(&self, key: &StatementKey<'_>) -> rusqlite::Result<CachedStatement<'_>> {
+        self.statements.prepare_keyed(key)
+    }
+
+    /// How many foreign keys of the open transaction point to nothing so far, for those constraints that are checked at its end.
+    pub(crate) fn dangling_keys(&self) -> i64 {
+        remains::deferred_foreign_keys(self)
+    }
+
+    /// Closes the connection, whatever its last user left behind, and gives the permit back after that.
+    pub(crate) fn close(self) {
+        let Self { fresh, statements, session, .. } = self;
+        session.end();
+        drop(fresh);
+        if let Err(error) = remains::close(statements.into_connection()) {
+            tracing::warn!(target: "pool_manager", database = session.name(), %error, "a connection could not be closed");
+        }
+        session.give_permit_back();
     }
 }
 

@@ -1,23 +1,24 @@
 //! How pool-core opens, checks and cleans SQLite connections.
 //!
 //! Owns the settings each connection gets and noticing that the file under the pool was deleted or replaced. It must not know
-//! lanes of work, caches or managers. Invariant: a connection is only ever handed out while the file it was opened on still
-//! stands under the database's name.
+//! lanes of work, caches or managers. Invariant: a connection is handed out only if the file it was opened on stood under the
+//! database's name when that was last looked up, at most 50 ms before.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use pool_config::PoolConfig;
 use pool_core::CloseReason;
 use pool_stmt::StatementRegistry;
 
 use crate::anchor::{Anchor, Anchorage};
-use crate::connection::{Connection, Setup};
+use crate::connection::{Connection, Origin, Setup};
+use crate::engine::Plan;
 use crate::error::{Error, Result};
+use crate::in_force::InForce;
 use crate::lane::Lane;
 use crate::location::{Access, Location};
-use crate::session::Session;
+use crate::log::Log;
+use crate::session::{Rules, Session};
 
 /// What all connections of one database share, whether they lie in its pool or not.
 #[derive(Debug)]
@@ -27,51 +28,53 @@ pub(crate) struct Database {
     pub(crate) lane: Arc<Lane>,
     pub(crate) statements: Arc<StatementRegistry>,
     access: Access,
-    acquire_timeout: Duration,
-    busy_timeout: Duration,
-    slow: Option<Duration>,
+    pub(crate) in_force: Arc<InForce>,
     setup: Setup,
     pub(crate) anchorage: Arc<Anchorage>,
+    pub(crate) log: Arc<Log>,
     sessions: Mutex<Vec<Weak<Session>>>,
+    me: Weak<Self>,
 }
 
 impl Database {
     /// Opens the database itself: makes or checks the file, and puts it into WAL mode.
-    pub(crate) fn open(location: Location, config: &PoolConfig, read_only: bool, lane: Arc<Lane>) -> Result<Self> {
-        let access = if read_only { Access::Read } else { Access::Create };
-        let busy_timeout = config.busy_timeout();
-        let anchor = Anchor::open(&location, access, 0, busy_timeout)?;
-        let statement_capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
-        // From https://www.sqlite.org/pragma.html. `cache_size` is per connection, so it is small: ten connections with SQLite's
-        // usual advice of 64 MB each is how the original came to 2.9 times the memory. `mmap_size` is shared by the page cache of
-        // the operating system.
-        let pragmas = format!(
-            "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA synchronous = {synchronous}; \
-             PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = {mmap};",
-            synchronous = config.synchronous(),
-            cache_kib = config.page_cache_size().div_ceil(1024),
-            mmap = config.mmap_size(),
-        );
-        Ok(Self {
+    pub(crate) fn open(location: Location, plan: &Plan, lane: Arc<Lane>) -> Result<Arc<Self>> {
+        let Plan { config, read_only, .. } = plan;
+        let access = if *read_only { Access::Read } else { Access::Create };
+        let anchor = Anchor::open(&location, access, 0, config)?;
+        Ok(Arc::new_cyclic(|me| Self {
             name: location.to_string().into(),
             location,
             lane,
-            statements: Arc::new(StatementRegistry::default()),
-            access: if read_only { Access::Read } else { Access::Write },
-            acquire_timeout: config.acquire_timeout(),
-            busy_timeout,
-            slow: config.enable_logging().then(|| config.slow_statement()),
-            setup: Setup { pragmas, statement_capacity, warm: statement_capacity > 0 },
+            statements: Arc::new(StatementRegistry::new(config.statement_registry_size())),
+            access: if *read_only { Access::Read } else { Access::Write },
+            in_force: Arc::new(InForce::new(config.clone())),
+            setup: Setup { on_connect: plan.on_connect.clone(), functions: OnceLock::new() },
             anchorage: Arc::new(Anchorage::new(anchor)),
+            log: Arc::default(),
             sessions: Mutex::new(Vec::new()),
-        })
+            me: Weak::clone(me),
+        }))
+    }
+
+    /// Looks, now and then, whether the file is still the one that connections are on. To be called before one is handed out.
+    ///
+    /// # Errors
+    ///
+    /// When the file is gone, or another one that can't be opened is in its place.
+    #[inline]
+    pub(crate) fn look(&self) -> Result<()> {
+        if matches!(self.location, Location::File(_)) && self.anchorage.is_time_to_look() {
+            self.current_anchor()?;
+        }
+        Ok(())
     }
 
     /// Looks which file has the database's name now, and drops anchor on it if it is another one than before.
     fn current_anchor(&self) -> Result<Arc<Anchor>> {
         let anchor = self.anchorage.of(self.location.identity()?, |generation| {
             tracing::warn!(target: "pool_manager", database = &*self.name, "the database file was replaced; opening the new one");
-            Anchor::open(&self.location, self.access, generation, self.busy_timeout)
+            Anchor::open(&self.location, self.access, generation, &self.in_force.config())
         })?;
         anchor.ok_or_else(|| Error::Closed { database: self.name.to_string() })
     }
@@ -79,23 +82,27 @@ impl Database {
     fn connect(&self) -> Result<Connection> {
         let anchor = self.current_anchor()?;
         let connection = self.location.open(self.access)?;
+        let edition = self.in_force.edition();
+        let config = self.in_force.config();
         let serial = anchor.journal() != "wal" && self.access != Access::Read;
-        let session = Arc::new(Session::new(
-            Arc::clone(&self.lane),
-            Arc::clone(&self.anchorage),
-            Arc::clone(&self.name),
-            self.acquire_timeout,
-            self.busy_timeout,
+        let session = Arc::new(Session::new(Rules {
+            lane: Arc::clone(&self.lane),
+            anchorage: Arc::clone(&self.anchorage),
+            name: Arc::clone(&self.name),
+            in_force: Arc::clone(&self.in_force),
+            statements: Arc::clone(&self.statements),
+            database: Weak::clone(&self.me),
+            log: Arc::clone(&self.log),
+            page_size: anchor.page_size(),
             serial,
-            self.slow,
-        ));
+        }));
         let connection = Connection::new(
             connection,
             Arc::clone(&session),
             Arc::clone(&self.statements),
             &self.setup,
-            anchor.identity(),
-            anchor.generation(),
+            &config,
+            Origin { identity: anchor.identity(), generation: anchor.generation(), edition },
         )
         .map_err(|error| match error {
             Error::Sqlite(source) => self.location.open_error(source),
@@ -110,7 +117,7 @@ impl Database {
 
     /// Checks that the connection's file is the one that stands under the database's name.
     fn check_file(&self, connection: &Connection) -> Result<()> {
-        if self.location.identity()? == connection.identity() {
+        if self.location.identity()? == connection.origin().identity {
             return Ok(());
         }
         Err(Error::FileChanged { path: self.location.path(), change: "was replaced by another file" })
@@ -169,14 +176,13 @@ impl pool_core::Manager for Driver {
     /// Also the way of a connection whose holder panicked: it is not reset, but its permit has to come back, after its transaction is
     /// rolled back by closing.
     fn close(&self, connection: Connection, _reason: CloseReason) {
-        let session = Arc::clone(connection.session());
-        session.end();
-        drop(connection);
-        session.give_permit_back();
+        connection.close();
     }
 
     fn is_broken(&self, connection: &mut Connection) -> bool {
-        // A pooled connection of an earlier file must not be handed out once the new one is known.
-        !self.0.anchorage.is_current(connection.generation())
+        // A pooled connection of an earlier file must not be handed out once the new one is known, nor one that was made with other
+        // settings than hold now.
+        let Origin { generation, edition, .. } = connection.origin();
+        edition != self.0.in_force.edition() || !self.0.anchorage.is_current(generation)
     }
 }

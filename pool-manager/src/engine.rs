@@ -1,30 +1,37 @@
 //! One open database: its pool, its write lane and its query cache, and the ways work goes through them.
 //!
-//! Owns the order in which a call takes turn, connection and permit, and the order in which things close. It must not know how
-//! managers are built or found. All managers of one path share one engine.
+//! Owns the way of reads and of whatever holds one connection, and the order in which things close; `writing` has the way of writes.
+//! It must not know how managers are built or found. All managers of one path share one engine.
 //!
-//! The way of one call: [turn in the writers' queue] -> connection -> [permit] -> thread -> closure -> clean-up by pool-core's
-//! release -> permit and turn back.
+//! The way of one call: connection -> thread -> closure (-> permit, at the first statement that writes) -> clean-up by pool-core's
+//! release -> permit back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pool_config::PoolConfig;
+use parking_lot::Mutex;
+use pool_config::{PoolConfig, WorkPlacement};
 use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
+use pool_stmt::StatementRegistry;
 
 use crate::clock::Clock;
-use crate::connection::{Connection, Volatile};
+use crate::connection::{Connection, OnConnect, Volatile};
 use crate::driver::{Database, Driver};
 use crate::error::{Error, Result};
-use crate::lane::{Lane, NoTurn, Turn, TurnQueue};
+use crate::in_force::InForce;
+use crate::lane::{Lane, NoTurn};
 use crate::location::Location;
 use crate::logging::Logging;
+use crate::nesting::{self, Running};
 use crate::place::{Link, on_blocking_thread};
-use crate::query_cache::QueryCache;
+use crate::query_cache::{Key, QueryCache};
+use crate::reconfigure::{Settings, pool_options, refused};
 use crate::session::Use;
+use crate::sites::{Site, Sites, Stopwatch};
 use crate::stats::{PoolStats, rate};
-use crate::transaction::{Transaction, TransactionKind};
+use crate::weight::Weights;
+use crate::write_queue::WriteQueue;
 
 /// How an engine is opened.
 #[derive(Debug, Clone)]
@@ -33,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) pooled: bool,
     pub(crate) read_only: bool,
     pub(crate) clock: Clock,
+    pub(crate) on_connect: Option<OnConnect>,
+    pub(crate) weights: Weights,
 }
 
 /// One open database.
@@ -41,49 +50,44 @@ pub(crate) struct Engine {
     database: Arc<Database>,
     plan: Plan,
     pool: Pool<Driver>,
-    writers: TurnQueue,
-    cache: Option<QueryCache>,
+    pub(crate) writes: WriteQueue,
+    pub(crate) sites: Sites,
+    /// Of which version of the schema it is known whether it can roll whole transactions back, and whether it can.
+    pub(crate) rolls_back: Mutex<Option<(i64, bool)>>,
+    cache: QueryCache,
+    settings: Settings,
     closed: AtomicBool,
+    /// Whether the last steps of closing were done. Held while they are.
+    finished: Mutex<bool>,
 }
 
-type Lease = OwnedLease<Driver>;
+pub(crate) type Lease = OwnedLease<Driver>;
 
 impl Engine {
     pub(crate) fn open(location: Location, plan: Plan, lane: Arc<Lane>) -> Result<Arc<Self>> {
-        let config = &plan.config;
-        let database = Arc::new(Database::open(location, config, plan.read_only, lane)?);
-        let mut options = Pool::builder(Driver(Arc::clone(&database)))
+        let database = Database::open(location, &plan, lane)?;
+        let in_force = &database.in_force;
+        let pool = Pool::builder(Driver(Arc::clone(&database)))
             .name(&*database.name)
-            .acquire_timeout(config.acquire_timeout())
-            .reap_interval(config.reap_interval())
-            .clock(plan.clock.pool());
-        options = if plan.pooled {
-            options
-                .max_connections(config.max_connections())
-                .min_connections(config.min_connections())
-                .idle_timeout(config.idle_timeout())
-                .max_connection_age(config.max_connection_age())
-                .health_checks(config.enable_health_checks())
-                .validate_after_idle(config.enable_health_checks().then_some(VALIDATE_AFTER_IDLE))
-        } else {
-            // A direct connection is a pool of one that nothing reaps.
-            options
-                .max_connections(1)
-                .min_connections(1)
-                .idle_timeout(None)
-                .max_connection_age(None)
-                .health_checks(false)
-        };
-        if config.enable_logging() {
-            options = options.observer(Arc::new(Logging { database: Arc::clone(&database.name) }));
-        }
-        let pool = options.build().map_err(|error| Error::PoolOptions(Box::new(error)))?;
-        let cache = config.enable_query_cache().then(|| {
-            let clock = plan.clock.cache();
-            QueryCache::new(config.max_cache_size(), clock, Arc::clone(&database.anchorage), config.cache_ttl())
-        });
-        database.lane.join();
-        Ok(Arc::new(Self { database, pool, writers: TurnQueue::new(), cache, closed: AtomicBool::new(false), plan }))
+            .options(pool_options(&plan.config, plan.pooled))
+            .clock(plan.clock.pool())
+            .observer(Arc::new(Logging { database: Arc::clone(&database.name), in_force: Arc::clone(in_force) }))
+            .build()
+            .map_err(|error| Error::PoolOptions(Box::new(error)))?;
+        let cache = QueryCache::new(Arc::clone(in_force), plan.clock.cache(), Arc::clone(&database.anchorage));
+        cache.scales().learn(plan.weights.clone());
+        Ok(Arc::new(Self {
+            database,
+            pool,
+            writes: WriteQueue::new(),
+            sites: Sites::new(),
+            rolls_back: Mutex::new(None),
+            cache,
+            settings: Settings::default(),
+            closed: AtomicBool::new(false),
+            finished: Mutex::new(false),
+            plan,
+        }))
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -94,8 +98,39 @@ impl Engine {
         &self.plan
     }
 
-    pub(crate) fn config(&self) -> &PoolConfig {
-        &self.plan.config
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.database.lane
+    }
+
+    /// The settings in force.
+    pub(crate) fn config(&self) -> Arc<PoolConfig> {
+        self.database.in_force.config()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.database.name
+    }
+
+    // For `reconfigure` and `writing`.
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn in_force(&self) -> &InForce {
+        &self.database.in_force
+    }
+
+    pub(crate) fn query_cache(&self) -> &QueryCache {
+        &self.cache
+    }
+
+    pub(crate) fn statements(&self) -> &StatementRegistry {
+        &self.database.statements
+    }
+
+    pub(crate) fn reconfigure_pool(&self, options: pool_core::Options) -> Result<()> {
+        self.pool.reconfigure(options).map_err(|error| refused(error, || self.closed_error()))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -105,10 +140,16 @@ impl Engine {
     // Taking turns, connections and permits.
 
     pub(crate) async fn lease(&self) -> Result<Lease> {
+        self.open_or_closed()?;
         self.pool.acquire_owned().await.map_err(|error| self.no_connection(error))
     }
 
     pub(crate) fn lease_blocking(&self) -> Result<Lease> {
+        let held = nesting::held_here(self);
+        if held > 0 && held >= self.config().max_connections() {
+            return Err(Error::WouldDeadlock { what: "every connection of the pool" });
+        }
+        self.open_or_closed()?;
         self.pool.acquire_owned_blocking().map_err(|error| self.no_connection(error))
     }
 
@@ -127,10 +168,10 @@ impl Engine {
         }
     }
 
-    fn no_turn(&self, reason: NoTurn) -> Error {
+    pub(crate) fn no_turn(&self, reason: NoTurn) -> Error {
         match reason {
             NoTurn::TimedOut(waited) => Error::WriteLaneTimeout { waited },
-            NoTurn::Closed => self.closed_error(),
+            NoTurn::Closed | NoTurn::Stopped => self.closed_error(),
         }
     }
 
@@ -140,72 +181,66 @@ impl Engine {
 
     // Running closures.
 
-    /// Runs `work` on a leased connection and gives it back.
-    fn run<T>(
+    /// Runs `work` on a leased connection.
+    pub(crate) fn run<T>(
         &self,
         lease: &Lease,
         usage: Use,
-        permit: Option<Turn>,
         link: Option<&Link>,
         work: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
         let session = lease.session();
-        let ticket = session.begin(usage, permit);
+        let ticket = session.begin(usage);
         if link.is_some_and(|link| !link.running(session, ticket)) {
             // Nobody is there any more to see this.
             return Err(self.closed_error());
         }
+        let writes = usage == Use::Write;
+        if writes {
+            session.enter_lane()?;
+        }
+        let _running = Running::new(self, writes.then_some(&*self.database.lane));
         session.explain(work(lease))
     }
 
-    /// Runs a closure on a pooled connection.
-    pub(crate) async fn call<T: Send + 'static>(
-        self: &Arc<Self>,
-        usage: Use,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    /// Runs a closure on a pooled connection: right here, if it may, or else on a blocking thread.
+    pub(crate) async fn call<T: Send + 'static, F>(self: &Arc<Self>, usage: Use, work: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
         let lease = self.lease().await?;
-        let engine = Arc::clone(self);
-        on_blocking_thread(move |link| engine.run(&lease, usage, None, Some(link), work)).await
-    }
-
-    pub(crate) fn call_blocking<T>(&self, usage: Use, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let lease = self.lease_blocking()?;
-        self.run(&lease, usage, None, None, work)
-    }
-
-    /// Runs a closure in a transaction in the write lane.
-    pub(crate) async fn transact<T: Send + 'static>(
-        self: &Arc<Self>,
-        kind: TransactionKind,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let limit = self.config().acquire_timeout();
-        let turn = self.writers.turn(limit).await.map_err(|reason| self.no_turn(reason))?;
-        let lease = self.lease().await?;
-        let permit = self.database.lane.permit().turn(limit).await.map_err(|reason| self.no_turn(reason))?;
+        let site = Site::of::<F>();
+        if self.may_run_here(usage, site, &lease) {
+            let since = Instant::now();
+            let done = self.run(&lease, usage, None, work);
+            self.sites.ran_here(site, since.elapsed());
+            return done;
+        }
         let engine = Arc::clone(self);
         on_blocking_thread(move |link| {
-            let done = engine
-                .run(&lease, Use::Write, Some(permit), Some(link), |connection| committed(connection, kind, work));
-            // The connection goes back before the turn, so that the next writer finds it.
-            drop(lease);
-            drop(turn);
+            let stopwatch = Stopwatch::start();
+            let done = engine.run(&lease, usage, Some(link), work);
+            engine.sites.ran_elsewhere(site, &stopwatch);
             done
         })
         .await
     }
 
-    pub(crate) fn transact_blocking<T>(
-        &self,
-        kind: TransactionKind,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let limit = self.config().acquire_timeout();
-        let _turn = self.writers.turn_blocking(limit).map_err(|reason| self.no_turn(reason))?;
+    /// Tells whether a use may run on the thread of a task. What may wait for others never does: whom it waits for might need that
+    /// very thread.
+    fn may_run_here(&self, usage: Use, site: Site, lease: &Lease) -> bool {
+        let waits_for_nobody = usage == Use::Read && !lease.session().is_serial();
+        waits_for_nobody
+            && match self.in_force().work_placement() {
+                WorkPlacement::Blocking => false,
+                WorkPlacement::Inline => true,
+                _ => self.sites.is_quick(site),
+            }
+    }
+
+    pub(crate) fn call_blocking<T>(&self, usage: Use, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let lease = self.lease_blocking()?;
-        let permit = self.database.lane.permit().turn_blocking(limit).map_err(|reason| self.no_turn(reason))?;
-        self.run(&lease, Use::Write, Some(permit), None, |connection| committed(connection, kind, work))
+        self.run(&lease, usage, None, work)
     }
 
     /// Answers from the query cache, or runs the closure.
@@ -217,9 +252,9 @@ impl Engine {
         self.open_or_closed()?;
         // A hit waits for nothing: without this, a task that only hits would keep its worker from all others.
         tokio::task::consume_budget().await;
-        match &self.cache {
+        match self.cached_under::<T, F>(key, &query) {
             None => self.call(Use::Read, query).await.map(Arc::new),
-            Some(cache) => cache.get_or_run::<T, F, _>(key, ttl, self.call(Use::Read, observed(query))).await,
+            Some((cache, key)) => cache.get_or_run(&key, ttl, self.call(Use::Read, observed(query))).await,
         }
     }
 
@@ -229,17 +264,31 @@ impl Engine {
         F: FnOnce(&Connection) -> Result<T> + 'static,
     {
         self.open_or_closed()?;
-        match &self.cache {
+        match self.cached_under::<T, F>(key, &query) {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
-            Some(cache) => {
-                cache.get_or_run_blocking::<T, F>(key, ttl, || self.call_blocking(Use::Read, observed(query)))
+            Some((cache, key)) => {
+                cache.get_or_run_blocking(&key, ttl, || self.call_blocking(Use::Read, observed(query)))
             }
         }
     }
 
-    /// A hit needs no connection, so the pool would not notice by itself that it is closed.
-    fn open_or_closed(&self) -> Result<()> {
-        if self.is_closed() { Err(self.closed_error()) } else { Ok(()) }
+    /// Which cache keeps the results of a query, and under what; `None` where none can.
+    fn cached_under<T: 'static, F: 'static>(&self, key: &str, query: &F) -> Option<(&QueryCache, Key)> {
+        let cache = &self.cache;
+        if !cache.is_enabled() {
+            return None;
+        }
+        let found = Key::of::<T, F>(key, query);
+        if found.is_none() {
+            cache.not_kept(key, &"it comes from a boxed closure, and which one that is can't be told");
+        }
+        Some((cache, found?))
+    }
+
+    /// A hit needs no connection, so the pool would not notice by itself that it is closed, or that its file is gone.
+    #[inline]
+    pub(crate) fn open_or_closed(&self) -> Result<()> {
+        if self.is_closed() { Err(self.closed_error()) } else { self.database.look() }
     }
 
     // Figures.
@@ -247,10 +296,8 @@ impl Engine {
     pub(crate) fn stats(&self) -> PoolStats {
         let pool = self.pool.stats();
         let statements = self.database.statements.stats();
-        let cache = self.cache.as_ref().map(QueryCache::stats);
-        let (cache_hits, cache_misses, cache_entries) =
-            cache.map_or((0, 0, 0), |cache| (cache.hits, cache.misses, cache.entries as usize));
-        let writers = self.writers.stats();
+        let cache = self.cache.stats();
+        let (waiting_writers, writes, write_waits) = self.writes.figures();
         PoolStats {
             total_connections: pool.total,
             active_connections: pool.leased,
@@ -262,16 +309,16 @@ impl Engine {
             total_released: pool.released,
             total_errors: pool.errors,
             average_acquire_time: mean_ms(pool.acquire_time_total, pool.acquired),
-            cache_hit_rate: rate(cache_hits, cache_misses),
-            cache_hits,
-            cache_misses,
-            cache_entries,
-            cache_uncacheable: self.cache.as_ref().map_or(0, QueryCache::uncacheable),
+            cache_hit_rate: rate(cache.hits, cache.misses),
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
+            cache_entries: cache.entries as usize,
+            cache_uncacheable: self.cache.uncacheable(),
             statement_hits: statements.hits,
             statement_misses: statements.misses,
             total_timeouts: pool.timed_out,
-            average_write_wait: mean_ms(writers.acquire_time_total, writers.acquired),
-            waiting_writers: writers.waiting + self.database.lane.permit().stats().waiting,
+            average_write_wait: mean_ms(write_waits, writes),
+            waiting_writers: waiting_writers + self.database.lane.waiting(),
             max_connections: self.config().max_connections(),
         }
     }
@@ -279,24 +326,22 @@ impl Engine {
     // Closing.
 
     /// Closes in order: no new work, waiters told, running work finishes or is interrupted, cache dropped, log written back.
-    pub(crate) async fn close(&self, deadline: Duration) -> Result<()> {
-        if !self.begin_closing() {
-            self.pool.close(deadline).await;
-            return Ok(());
-        }
+    ///
+    /// Several may close at once: each waits no longer than its own deadline, the earliest deadline interrupts, and all return when
+    /// everything is done. One that is dropped is finished by the next.
+    pub(crate) async fn close(self: &Arc<Self>, deadline: Duration) -> Result<()> {
+        self.begin_closing();
         let mut left = self.pool.close(deadline).await;
         if !left.is_complete() {
             self.database.interrupt_all();
             left = self.pool.close(INTERRUPT_GRACE).await;
         }
-        self.finish_closing(&left)
+        let engine = Arc::clone(self);
+        on_blocking_thread(move |_| engine.finish_closing(&left)).await
     }
 
     pub(crate) fn close_blocking(&self, deadline: Duration) -> Result<()> {
-        if !self.begin_closing() {
-            self.pool.close_blocking(deadline);
-            return Ok(());
-        }
+        self.begin_closing();
         let mut left = self.pool.close_blocking(deadline);
         if !left.is_complete() {
             self.database.interrupt_all();
@@ -305,29 +350,21 @@ impl Engine {
         self.finish_closing(&left)
     }
 
-    /// False: somebody else closes it already.
-    fn begin_closing(&self) -> bool {
-        let first = !self.closed.swap(true, Ordering::AcqRel);
-        self.writers.close();
-        first
+    fn begin_closing(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.writes.close(|| self.closed_error());
+    }
+
+    /// Tells whether nothing is left to close, but for connections that are still held.
+    pub(crate) fn has_finished_closing(&self) -> bool {
+        self.is_closed() && self.finished.try_lock().is_some_and(|finished| *finished)
     }
 
     fn finish_closing(&self, left: &CloseReport) -> Result<()> {
-        self.database.lane.leave();
-        if let Some(cache) = &self.cache {
-            cache.clear();
-        }
-        // Closes with the end of this function: then SQLite removes the log, if this was the last connection to the file.
-        let Some(anchor) = self.database.anchorage.take() else { return Ok(()) };
-        if self.plan.read_only {
-            return Ok(());
-        }
-        // Statistics are a courtesy: another process that holds the lock must not make closing fail.
-        if let Err(error) = anchor.optimize() {
-            tracing::debug!(target: "pool_manager", database = &*self.database.name, %error, "PRAGMA optimize skipped");
-        }
-        if !anchor.checkpoint(CHECKPOINT_WAIT)? {
-            tracing::info!(target: "pool_manager", database = &*self.database.name, "the log stays: somebody reads from it");
+        let mut finished = self.finished.lock();
+        if !*finished {
+            *finished = true;
+            self.write_back()?;
         }
         if left.leased > 0 {
             let database = self.database.name.to_string();
@@ -336,35 +373,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Drops what is cached, and writes the log back.
+    fn write_back(&self) -> Result<()> {
+        self.cache.clear();
+        // Closes with the end of this function: then SQLite removes the log, if this was the last connection to the file.
+        let Some(anchor) = self.database.anchorage.take() else { return Ok(()) };
+        if self.plan.read_only {
+            return Ok(());
+        }
+        // Another pool may be open on the file already, and must not meet a lock.
+        let wait = self.config().checkpoint_timeout();
+        let turn = self.database.lane.writer_blocking(wait);
+        // Statistics are a courtesy: a writer that holds the lock must not make closing fail.
+        let optimized = if turn.is_ok() { anchor.optimize() } else { Ok(()) };
+        if let Err(error) = optimized {
+            tracing::debug!(target: "pool_manager", database = &*self.database.name, %error, "PRAGMA optimize skipped");
+        }
+        if !anchor.checkpoint(wait)? {
+            tracing::info!(target: "pool_manager", database = self.name(), checkpoint_timeout = ?wait, "the log stays: somebody reads from it");
+        }
+        Ok(())
+    }
+
     /// Runs one pass of the pool's maintenance now.
     pub(crate) fn maintain(&self) {
         self.pool.maintain();
-        if let Some(cache) = &self.cache {
-            cache.purge_expired();
-        }
+        self.cache.purge_expired();
     }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if !self.closed.swap(true, Ordering::AcqRel) {
-            self.database.lane.leave();
-        }
-    }
-}
-
-fn committed<T>(
-    connection: &Connection,
-    kind: TransactionKind,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T>,
-) -> Result<T> {
-    if kind == TransactionKind::Deferred {
-        connection.session().settle_lane();
-    }
-    let transaction = connection.transaction_with(kind)?;
-    let value = work(&transaction)?;
-    transaction.commit()?;
-    Ok(value)
 }
 
 fn mean_ms(total: Duration, count: u64) -> f64 {
@@ -382,11 +417,5 @@ fn observed<T>(
     }
 }
 
-/// A connection that was used within this time is taken to be healthy when it is handed out.
-const VALIDATE_AFTER_IDLE: Duration = Duration::from_millis(500);
-
 /// How long interrupted work gets to come back after the deadline.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
-
-/// How long the last checkpoint waits for readers of other processes.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(200);

@@ -87,14 +87,42 @@ pub enum Error {
         /// How long the caller waited.
         waited: Duration,
     },
-    /// Another process kept the database locked for the whole of `busy_timeout`.
-    #[error("database is locked by another process: waited busy_timeout = {busy_timeout:?}")]
+    /// Another process had the database locked, and kept it so for the whole of `busy_timeout`; or SQLite did not wait, because waiting
+    /// could never end: the transaction had read already and wanted to write while somebody else did.
+    #[error("database is locked by another process: waited {waited:?} of busy_timeout = {busy_timeout:?}")]
     Busy {
+        /// How long was waited.
+        waited: Duration,
         /// The configured bound on waiting for other processes.
         busy_timeout: Duration,
         /// SQLite's own error.
         source: rusqlite::Error,
     },
+    /// A closure waits for what only its own end gives back: it calls its own database again, on the same thread, for something that
+    /// it holds itself. Use the connection or transaction that the closure was given.
+    #[error("this would wait for ever: {what} is held by the closure that asks for it")]
+    WouldDeadlock {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A closure of [`DatabaseManager::write`](crate::DatabaseManager::write) shares its transaction with other writes, so it can't begin
+    /// or end one. What needs that runs in a transaction of its own:
+    /// [`execute_pooled_transaction`](crate::DatabaseManager::execute_pooled_transaction).
+    #[error(
+        "a grouped write can't begin or end a transaction: it shares one with other writes; use execute_pooled_transaction"
+    )]
+    SharedTransaction {
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
+    /// Other writes had a part in the transaction of this one, and it could not be committed. All of them get the same error, and none
+    /// of them is in the database.
+    #[error("the transaction that several writes shared could not be committed")]
+    CommitFailed(#[source] Arc<Error>),
+    /// A transaction was over before its owner committed it: a statement of its own ended it (`COMMIT`, `ROLLBACK`, `OR ROLLBACK`), or
+    /// SQLite rolled it back because of an error (a full disk). Nothing that it wrote was kept, and nothing ran after it.
+    #[error("the transaction was ended before its time; all of it is rolled back")]
+    TransactionEnded,
     /// A transaction or an open query that had read an older version of the database wanted to write.
     ///
     /// SQLite can't let it: what it read may be out of date (`SQLITE_BUSY_SNAPSHOT`). Finish or collect the query before
@@ -190,7 +218,7 @@ impl Error {
             | Self::WriteLaneTimeout { .. }
             | Self::Busy { .. }
             | Self::StaleSnapshot { .. } => true,
-            Self::Shared(shared) => shared.is_transient(),
+            Self::Shared(shared) | Self::CommitFailed(shared) => shared.is_transient(),
             _ => false,
         }
     }
@@ -204,18 +232,19 @@ impl Error {
             | Self::Busy { source, .. }
             | Self::StaleSnapshot { source }
             | Self::ReadOnly { source, .. }
+            | Self::SharedTransaction { source }
             | Self::Interrupted { source, .. } => Some(source),
-            Self::Shared(shared) => shared.sqlite(),
+            Self::Shared(shared) | Self::CommitFailed(shared) => shared.sqlite(),
             _ => None,
         }
     }
 
     /// Names what SQLite's lock codes mean on a pooled connection.
-    pub(crate) fn named(self, busy_timeout: Duration) -> Self {
+    pub(crate) fn named(self, waited: Duration, busy_timeout: Duration) -> Self {
         let Self::Sqlite(source) = self else { return self };
         match extended_code(&source) {
             Some(ffi::SQLITE_BUSY_SNAPSHOT) => Self::StaleSnapshot { source },
-            Some(code) if code & 0xff == ffi::SQLITE_BUSY => Self::Busy { busy_timeout, source },
+            Some(code) if code & 0xff == ffi::SQLITE_BUSY => Self::Busy { waited, busy_timeout, source },
             Some(code) if code & 0xff == ffi::SQLITE_READONLY => {
                 Self::ReadOnly { place: "the database was opened read-only or its file may not be written", source }
             }

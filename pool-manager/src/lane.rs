@@ -1,24 +1,29 @@
-//! The write lane of one database: who may write next.
+//! The write lane of one database: who may write next, and outside WAL mode, who may read beside whom.
 //!
 //! SQLite lets one connection write at a time and answers everybody else with `SQLITE_BUSY`. Inside this process nobody
-//! should see that, so writers queue here, first come first served. Two turns, both of them pools of one `()` from pool-core
-//! (same queue for async tasks and threads, same time-outs):
+//! should see that, so writers queue here, first come first served. All queues are pools of `()` from pool-core (the same queue
+//! for async tasks and threads, the same time-outs):
 //!
-//! * the *permit* is held while statements write. Whoever holds a connection may wait for it. One for each file, also where a
-//!   direct connection stands beside a pool.
-//! * the *queue* is where those wait who know beforehand that they will write, before they take a connection: 64 waiting
-//!   writers must not take the connections of those who read. One for each pool.
+//! * the *writer's turn* is held while statements write. Whoever holds a connection may wait for it. One for each file, whichever
+//!   pools, direct connections and connections held by hand are on it.
+//! * the *readers' turns* matter outside WAL mode only, where SQLite's readers and writers exclude each other: who reads has one of
+//!   them, who writes has all.
 //!
-//! Order of waiting is always queue, connection, permit. The holder of the permit waits for none of the three, so there is
-//! no cycle. The lane knows neither connections nor statements.
+//! Those who know beforehand that they will write wait in their pool's `write_queue` first, without a connection: 64 waiting writers
+//! must not take the connections of those who read. Order of waiting is always write queue, connection, writer's turn, readers' turns. Who holds a reader's turn alone waits for nothing, so
+//! there is no cycle. The lane knows neither connections nor statements.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use pool_core::{AcquireError, OwnedLease, Pool};
 
-/// A turn in one of the two queues; given back when dropped.
+/// A turn in one of the queues; given back when dropped.
 pub(crate) type Turn = OwnedLease<Turns>;
 
 /// Makes turns: there is nothing to open.
@@ -38,16 +43,27 @@ impl pool_core::Manager for Turns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoTurn {
     TimedOut(Duration),
+    /// The queue was closed.
     Closed,
+    /// The one who waited was told to give up.
+    Stopped,
 }
 
-/// A queue for one turn at a time, first come first served.
+/// A queue for turns, first come first served.
 #[derive(Debug)]
 pub(crate) struct TurnQueue(Pool<Turns>);
 
 impl TurnQueue {
-    pub(crate) fn new() -> Self {
-        Self(turns())
+    /// Makes a queue in which so many have a turn at the same time.
+    pub(crate) fn new(turns: usize) -> Self {
+        let pool = Pool::builder(Turns)
+            .max_connections(turns)
+            .min_connections(0)
+            .idle_timeout(None)
+            .max_connection_age(None)
+            .health_checks(false)
+            .build();
+        Self(pool.unwrap_or_else(|error| panic!("BUG: the options of a lane are constants: {error}")))
     }
 
     pub(crate) async fn turn(&self, limit: Duration) -> Result<Turn, NoTurn> {
@@ -58,33 +74,104 @@ impl TurnQueue {
         self.0.acquire_owned_blocking_timeout(limit).map_err(no_turn)
     }
 
+    /// Waits on the calling thread, but gives up when `stopped` says so; who makes it say so unparks the thread.
+    pub(crate) fn turn_unless(&self, limit: Duration, stopped: impl Fn() -> bool) -> Result<Turn, NoTurn> {
+        let mut turn = pin!(self.0.acquire_owned_timeout(limit));
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(turn) = turn.as_mut().poll(&mut context) {
+                return turn.map_err(no_turn);
+            }
+            if stopped() {
+                return Err(NoTurn::Stopped);
+            }
+            std::thread::park();
+        }
+    }
+
     /// Who waits for a turn, and how long those waited who got one.
     pub(crate) fn stats(&self) -> pool_core::Stats {
         self.0.stats()
     }
+}
 
-    /// Tells everybody who waits, and everybody who comes later, that no turn will come. A turn that is held stays valid.
-    pub(crate) fn close(&self) {
-        self.0.close_blocking(Duration::ZERO);
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
     }
 }
 
-/// The permit to write to one database file, shared by all pools of this process that are on it.
+/// What a connection holds of the lane; given back when dropped.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    /// It reads, outside WAL mode.
+    Shared(#[expect(dead_code, reason = "held")] Turn),
+    /// It writes. The readers' turns go back before the writer's.
+    Exclusive {
+        #[expect(dead_code, reason = "held")]
+        readers: Vec<Turn>,
+        #[expect(dead_code, reason = "held")]
+        writer: Turn,
+    },
+}
+
+/// The lane of one database file, shared by all connections of this process that are on it.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    permit: TurnQueue,
-    pools: AtomicUsize,
+    writer: TurnQueue,
+    readers: TurnQueue,
     /// Whether a permit was given back by a statement that was about to let go of its lock, but had not yet.
     unsettled: AtomicBool,
 }
 
+/// How many may read at the same time outside WAL mode. A writer takes so many turns, so it is not larger than pays.
+const READERS: usize = 8;
+
 impl Lane {
     pub(crate) fn new() -> Self {
-        Self { permit: TurnQueue::new(), pools: AtomicUsize::new(0), unsettled: AtomicBool::new(false) }
+        Self { writer: TurnQueue::new(1), readers: TurnQueue::new(READERS), unsettled: AtomicBool::new(false) }
     }
 
-    pub(crate) fn permit(&self) -> &TurnQueue {
-        &self.permit
+    /// Waits until the caller alone writes; with `serial`, until nobody else reads, either.
+    pub(crate) fn exclusive(
+        &self,
+        serial: bool,
+        limit: Duration,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Permit, NoTurn> {
+        let since = Instant::now();
+        let writer = self.writer.turn_unless(limit, &stopped)?;
+        let mut readers = Vec::new();
+        for _ in 0..if serial { READERS } else { 0 } {
+            let left = limit.saturating_sub(since.elapsed());
+            readers.push(self.readers.turn_unless(left, &stopped).map_err(|reason| match reason {
+                NoTurn::TimedOut(_) => NoTurn::TimedOut(since.elapsed()),
+                reason => reason,
+            })?);
+        }
+        Ok(Permit::Exclusive { readers, writer })
+    }
+
+    /// Waits until nobody writes. For those who read outside WAL mode.
+    pub(crate) fn shared(&self, limit: Duration, stopped: impl Fn() -> bool) -> Result<Permit, NoTurn> {
+        self.readers.turn_unless(limit, stopped).map(Permit::Shared)
+    }
+
+    /// Waits for the writer's turn outside of any use of a connection.
+    pub(crate) fn writer_blocking(&self, limit: Duration) -> Result<Turn, NoTurn> {
+        self.writer.turn_blocking(limit)
+    }
+
+    /// How many connections wait for the writer's turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.writer.stats().waiting
     }
 
     /// Notes that the permit comes back a moment before the lock does.
@@ -99,33 +186,6 @@ impl Lane {
     pub(crate) fn take_unsettled(&self) -> bool {
         self.unsettled.load(Ordering::Relaxed) && self.unsettled.swap(false, Ordering::Relaxed)
     }
-
-    /// Counts a pool that uses this lane.
-    pub(crate) fn join(&self) {
-        self.pools.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Takes a pool out again. After the last one nobody may wait any more.
-    pub(crate) fn leave(&self) {
-        if self.pools.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.permit.close();
-        }
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.permit.0.is_closed()
-    }
-}
-
-fn turns() -> Pool<Turns> {
-    Pool::builder(Turns)
-        .max_connections(1)
-        .min_connections(0)
-        .idle_timeout(None)
-        .max_connection_age(None)
-        .health_checks(false)
-        .build()
-        .unwrap_or_else(|error| panic!("BUG: the options of a lane are constants: {error}"))
 }
 
 fn no_turn(error: AcquireError<Infallible>) -> NoTurn {

@@ -40,12 +40,34 @@
 //! * A query that is still open (half its rows read) on the connection that then writes may have read an older version:
 //!   [`Error::StaleSnapshot`]. Collect first, or use [`DatabaseManager::write`].
 //! * Other processes are waited for, up to `busy_timeout`, and not queued with.
-//! * It follows neither URI file names nor databases that change their journal mode while open.
+//! * It follows neither URI file names nor databases that change their journal mode while open, and takes two hard links to one file
+//!   for two files.
+//! * A file that is replaced under an open pool is noticed within 50 ms; until then calls may reach the old one. SQLite asks not to do
+//!   that at all (<https://www.sqlite.org/howtocorrupt.html>, section 2.4), or to remove the `-wal` file with the old one at least.
+//! * A statement that is refused ends the open queries of its connection, too: SQLite's interrupt knows the connection only. Where
+//!   rusqlite reports the refusal itself it says "interrupted" or "database is locked"; closures' errors are named on the way out, and
+//!   [`Connection::explain`] names those of connections held by hand.
+//! * Handles for incremental BLOBs write without a statement, so they do not queue: open them in a transaction. In a read closure
+//!   what they write is rolled back when they close.
+//! * A function that a user adds to a connection and never calls stays there, for others to call, until the connection is closed. A
+//!   statement leaked with `mem::forget` leaks its connection, but not its locks.
+//! * Statements of [`execute_with_pool`](DatabaseManager::execute_with_pool) commit one by one, unless the closure begins a
+//!   transaction: what was committed before an error or a dropped future stays.
 //!
 //! # How a call runs
 //!
-//! The async calls take a connection first and then run the closure on a blocking thread of the tokio runtime; outside a runtime
-//! they run it where they are polled. [`DatabaseManager::blocking`] runs closures on the calling thread.
+//! The async calls take a connection first. A closure that only reads then runs where the call is polled, if its call site was quick before
+//! (less than 100 µs) and the database is in WAL mode, so that it waits for nobody; otherwise on a blocking thread of the tokio runtime. The
+//! setting `work_placement` overrules the measuring. Writes queue first; whoever finds the queue empty has it worked off on one
+//! blocking thread, and closures of [`DatabaseManager::write`] that wait meanwhile share a transaction. Outside a runtime everything runs
+//! where it is polled. [`DatabaseManager::blocking`] runs closures on the calling thread.
+//!
+//! # Settings
+//!
+//! [`PoolConfig`] says what each key means. Most can change while the pool is open, by [`DatabaseManager::reconfigure`] or by following a
+//! [`LiveConfig`] ([`DatabaseManagerBuilder::live`]). Two keys act on what can be known only: `max_cache_weight` on an estimate
+//! ([`DatabaseManagerBuilder::weigh_results`]), `long_read` on single statements, when they end; a transaction that reads for long in short
+//! statements is not reported.
 //!
 //! [rusqlite] is re-exported, so that a program never has two versions of it.
 
@@ -59,21 +81,34 @@ mod driver;
 mod engine;
 mod error;
 mod factory;
+mod hooks;
+mod in_force;
+mod jitter;
+mod job;
 mod lane;
 mod location;
+mod log;
 mod logging;
 mod manager;
+mod nesting;
 mod place;
 mod pooled;
+mod pragmas;
 mod query_cache;
+mod reconfigure;
 mod registry;
+mod remains;
+mod reports;
 pub mod schema;
 mod session;
 pub mod shutdown;
+mod sites;
 mod stats;
-mod trace;
 mod transaction;
 mod wal_index;
+mod weight;
+mod write_queue;
+mod writing;
 
 pub use blocking::Blocking;
 pub use builder::DatabaseManagerBuilder;
@@ -82,8 +117,12 @@ pub use connection::Connection;
 pub use error::{Error, Result};
 pub use factory::PoolFactory;
 pub use manager::DatabaseManager;
-pub use pool_config::{self, Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Synchronous};
+pub use pool_config::{
+    self, Change, Key, LiveConfig, Origin, PoolConfig, PoolConfigBuilder, Preset, Reload, Synchronous, Watch,
+    WatchOptions, WorkPlacement,
+};
 pub use pool_stmt::rusqlite::CachedStatement;
+pub use pool_stmt::{StatementFailure, StatementKey, StatementReport, statement};
 pub use pooled::PooledConnection;
 pub use rusqlite;
 pub use schema::{Column, ColumnType, DefaultValue, Schema, SchemaError};

@@ -40,6 +40,9 @@ pub(crate) struct FileIdentity {
     file: u64,
 }
 
+/// How many symbolic links are followed, as in Linux.
+const MAX_LINKS: usize = 40;
+
 static NEXT_MEMORY: AtomicU64 = AtomicU64::new(1);
 
 impl Location {
@@ -61,9 +64,22 @@ impl Location {
         if path.is_dir() {
             return refuse("it is a directory; name a file in it".to_owned());
         }
+        if path.to_str().is_some_and(|text| text.starts_with("file:")) {
+            return refuse("URI file names are not followed; give the plain path of the file".to_owned());
+        }
         if let Ok(canonical) = path.canonicalize() {
             return Ok(Self::File(canonical));
         }
+        // A link to a file that does not exist yet: SQLite makes the file where the link leads.
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            let Ok(target) = path.read_link() else { break };
+            path = path.parent().unwrap_or_else(|| Path::new("")).join(target);
+        }
+        if path.is_symlink() {
+            return refuse("its symbolic links lead in a circle".to_owned());
+        }
+        let path = path.as_path();
         let Some(name) = path.file_name() else {
             return refuse("it names no file".to_owned());
         };

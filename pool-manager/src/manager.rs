@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_config::{PoolConfig, PoolConfigBuilder};
+use pool_config::{Change, PoolConfig, PoolConfigBuilder};
+use pool_stmt::StatementReport;
 
 use crate::blocking::Blocking;
 use crate::builder::DatabaseManagerBuilder;
@@ -20,6 +21,12 @@ use crate::schema::{self, Schema};
 use crate::session::Use;
 use crate::stats::{GlobalPoolStats, PoolStats};
 use crate::transaction::{Operation, Transaction, TransactionKind};
+
+/// A transaction of its own.
+const OWN: Option<TransactionKind> = Some(TransactionKind::Immediate);
+
+/// How many statements the short listings have.
+const LISTED: usize = 10;
 
 /// One SQLite database with pooled connections, a fair write lane, reused statements and a query cache that is never stale.
 ///
@@ -93,8 +100,48 @@ impl DatabaseManager {
 
     /// Returns the settings in force; each knows where it came from.
     #[must_use]
-    pub fn config(&self) -> &PoolConfig {
+    pub fn config(&self) -> Arc<PoolConfig> {
         self.engine.config()
+    }
+
+    /// Puts other settings in force while the pool is in use, for all managers of this database. Returns what changed; `None` when all values
+    /// are what they were.
+    ///
+    /// `config` is the whole configuration, keys it does not name go back to their defaults; to change some and leave the rest, begin
+    /// with [`config`](Self::config) as below. No connection in use is dropped:
+    ///
+    /// * A higher `max_connections` serves waiters at once, a lower one closes idle connections at once and others when they come back.
+    ///   Times hold at once, but who waits already keeps the deadline it had.
+    /// * What connections are made with (`synchronous`, `page_cache_size`, `mmap_size`, `wal_autocheckpoint`, `wal_size_limit`,
+    ///   `statement_cache_size`, `enable_statement_pooling`) holds for connections that are opened from now on; each older one is
+    ///   replaced when it would be handed out next.
+    /// * Bounds of the query cache hold at once, times to live for results that are stored from now on.
+    /// * What can't change while the pool is open (`page_size`, `foreign_keys`, `statement_registry_size`, `cache_shards`; see
+    ///   [`Key::is_live`](crate::Key::is_live)) stays as it is; [`Change::waiting_keys`] lists it. [`config`](Self::config) goes on to show the value in
+    ///   force, and the one that waits among those it overrides.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) when the settings are refused: then nothing changes. [`Error::Closed`](crate::Error::Closed) after
+    /// closing.
+    ///
+    /// ```
+    /// use pool_manager::{DatabaseManager, Key, PoolConfig};
+    ///
+    /// let db = DatabaseManager::open(":memory:")?;
+    /// let change = db.reconfigure(PoolConfig::builder().layer(&*db.config()).max_connections(20).page_size(8192))?;
+    /// assert_eq!(db.pool_stats().expect("pooling is on").max_connections, 20);
+    ///
+    /// let waiting: Vec<Key> = change.expect("two keys").waiting_keys().map(|changed| changed.key).collect();
+    /// assert_eq!(waiting, [Key::PageSize]);
+    /// assert_eq!(db.config().page_size(), 4096);
+    ///
+    /// assert!(db.reconfigure(PoolConfig::builder().max_connections(0)).is_err());
+    /// assert_eq!(db.config().max_connections(), 20);
+    /// # Ok::<(), pool_manager::Error>(())
+    /// ```
+    pub fn reconfigure(&self, config: impl Into<PoolConfigBuilder>) -> Result<Option<Change>> {
+        self.engine.reconfigure(|| Ok(config.into().build()?))
     }
 
     /// Returns the canonical path of the database, or `:memory:`.
@@ -121,7 +168,7 @@ impl DatabaseManager {
     pub async fn create_all(&self, schemas: impl Into<Vec<Schema>>) -> Result<()> {
         let schemas = schemas.into();
         schema::check_all(&schemas)?;
-        self.engine.transact(TransactionKind::Immediate, move |tx| schema::create_all(tx, &schemas)).await
+        self.engine.write(OWN, move |tx| schema::create_all(tx, &schemas)).await
     }
 
     /// Runs a closure on a pooled connection. It may read and write: readers run in parallel, and from the first statement that
@@ -154,7 +201,18 @@ impl DatabaseManager {
         self.engine.call(Use::Read, work).await
     }
 
-    /// Runs a closure in an immediate transaction: the same as [`execute_pooled_transaction`](Self::execute_pooled_transaction).
+    /// Runs a closure that writes, in a transaction that it may share with other writes: when many tasks write at the same time, one
+    /// commit serves them all.
+    ///
+    /// Each write still fails alone: an error, a panic or a dropped future undoes that write and no other. When this returns `Ok`, the
+    /// commit that holds the write has happened; when the commit fails, every write it held gets
+    /// [`Error::CommitFailed`](crate::Error::CommitFailed). With one writer there is nothing to share, and nobody waits for company.
+    ///
+    /// Because others may share it, the closure can neither begin nor end a transaction
+    /// ([`Error::SharedTransaction`](crate::Error::SharedTransaction)); savepoints are its own. Which closures share is for the
+    /// manager to say: those of call sites that were quick before, up to `write_batch_max` writes and `write_batch_time`. A call site
+    /// that runs statements with `OR ROLLBACK`, which end the whole transaction when they fail, gets its own each time; should it do so
+    /// for the first time after it has shared, all that share with it get [`Error::CommitFailed`](crate::Error::CommitFailed).
     ///
     /// # Errors
     ///
@@ -163,7 +221,7 @@ impl DatabaseManager {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.engine.transact(TransactionKind::Immediate, work).await
+        self.engine.write(None, work).await
     }
 
     /// Runs a closure in a transaction that begins immediate: commits when it returns `Ok`, rolls back on an error or a panic.
@@ -177,7 +235,7 @@ impl DatabaseManager {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.engine.transact(TransactionKind::Immediate, work).await
+        self.engine.write(OWN, work).await
     }
 
     /// The same with a choice of how the transaction begins.
@@ -190,7 +248,7 @@ impl DatabaseManager {
         kind: TransactionKind,
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.engine.transact(kind, work).await
+        self.engine.write(Some(kind), work).await
     }
 
     /// Runs a list of operations in one immediate transaction: results in order, all or nothing.
@@ -199,9 +257,7 @@ impl DatabaseManager {
     ///
     /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction); the first operation that fails ends the list.
     pub async fn execute_pooled_operations<T: Send + 'static>(&self, operations: Vec<Operation<T>>) -> Result<Vec<T>> {
-        self.engine
-            .transact(TransactionKind::Immediate, move |tx| operations.into_iter().map(|run| run(tx)).collect())
-            .await
+        self.engine.write(OWN, move |tx| operations.into_iter().map(|run| run(tx)).collect()).await
     }
 
     /// Returns the stored result of a query, or runs it, once for all who ask at the same time, and stores what it returns.
@@ -240,6 +296,43 @@ impl DatabaseManager {
     #[must_use]
     pub fn pool_stats(&self) -> Option<PoolStats> {
         self.engine.plan().pooled.then(|| self.engine.stats())
+    }
+
+    /// Lists the statements that this database knows by their SQL text, with what happened to them: prepared, found, run, rows scanned,
+    /// sorts, memory, time, last error. At most `statement_registry_size` of them, in no order.
+    ///
+    /// A connection tells what it counted now and then: every 32 uses of a statement at the latest, and when it is given back for the
+    /// first time after a listing; the list may be behind by that. Statements run through plain rusqlite calls are not in it.
+    /// Times are SQLite's, which measures in milliseconds: they are right in sum.
+    ///
+    /// ```
+    /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
+    /// db.blocking().read(|conn| Ok(conn.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))?))?;
+    /// let statements = db.statements();
+    /// let one = statements.iter().find(|statement| &*statement.sql == "SELECT 1").expect("it was prepared");
+    /// assert!(one.facts.read_only);
+    /// # Ok::<(), pool_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn statements(&self) -> Vec<StatementReport> {
+        self.engine.statements().statements()
+    }
+
+    /// Lists the ten statements whose runs take longest on average, the slowest first, of those whose time is known.
+    ///
+    /// See [`statements`](Self::statements).
+    #[must_use]
+    pub fn slowest_statements(&self) -> Vec<StatementReport> {
+        self.engine.statements().slowest(LISTED)
+    }
+
+    /// Lists the ten statements that stepped over most rows in full scans of tables, the most first, of those that do: an index may be
+    /// missing.
+    ///
+    /// See [`statements`](Self::statements).
+    #[must_use]
+    pub fn scanning_statements(&self) -> Vec<StatementReport> {
+        self.engine.statements().scanning(LISTED)
     }
 
     /// Returns the figures of all pools of this process.

@@ -16,12 +16,24 @@ use crate::lane::Lane;
 use crate::location::Location;
 use crate::stats::GlobalPoolStats;
 
-/// The place of one path. Its own lock is held while its database is opened, so that others wait only for their own path.
-type Slot = Arc<Mutex<Weak<Engine>>>;
+/// The place of one path.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Held while the database is opened, so that others wait only for their own path.
+    opening: Mutex<()>,
+    engine: Mutex<Weak<Engine>>,
+}
+
+impl Slot {
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().upgrade()
+    }
+}
 
 #[derive(Debug, Default)]
 struct Registry {
-    pools: HashMap<Location, Slot>,
+    pools: HashMap<Location, Arc<Slot>>,
+    /// A lane lives as long as a connection that uses it, which may outlive its pool.
     lanes: HashMap<Location, Weak<Lane>>,
     /// Direct connections, which are nobody's but their manager's; listed so that a shutdown reaches them.
     direct: Vec<Weak<Engine>>,
@@ -39,21 +51,22 @@ pub(crate) fn open(location: Location, plan: Plan) -> Result<Arc<Engine>> {
         return Ok(engine);
     }
     let slot = Arc::clone(REGISTRY.lock().pools.entry(location.clone()).or_default());
-    let mut place = slot.lock();
-    if let Some(engine) = place.upgrade().filter(|engine| !engine.is_closed()) {
+    let opening = slot.opening.lock();
+    if let Some(engine) = slot.engine().filter(|engine| !engine.is_closed()) {
         agree(&engine, &plan)?;
+        engine.query_cache().scales().learn(plan.weights);
         return Ok(engine);
     }
     let engine = Engine::open(location.clone(), plan, lane(&location))?;
-    *place = Arc::downgrade(&engine);
-    drop(place);
+    *slot.engine.lock() = Arc::downgrade(&engine);
+    drop(opening);
     forget_dropped();
     Ok(engine)
 }
 
 fn lane(location: &Location) -> Arc<Lane> {
     let mut registry = REGISTRY.lock();
-    let known = registry.lanes.get(location).and_then(Weak::upgrade).filter(|lane| !lane.is_closed());
+    let known = registry.lanes.get(location).and_then(Weak::upgrade);
     known.unwrap_or_else(|| {
         let lane = Arc::new(Lane::new());
         registry.lanes.insert(location.clone(), Arc::downgrade(&lane));
@@ -61,12 +74,10 @@ fn lane(location: &Location) -> Arc<Lane> {
     })
 }
 
-/// Removes what stands for pools that are gone. A slot that somebody holds is being opened: it stays.
+/// Removes what stands for pools that are gone. A slot that somebody else holds is being opened: it stays.
 fn forget_dropped() {
     let mut registry = REGISTRY.lock();
-    registry.pools.retain(|_, slot| {
-        Arc::strong_count(slot) > 1 || slot.try_lock().is_none_or(|engine| engine.strong_count() > 0)
-    });
+    registry.pools.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.engine.lock().strong_count() > 0);
     registry.lanes.retain(|_, lane| lane.strong_count() > 0);
 }
 
@@ -81,27 +92,27 @@ fn agree(engine: &Engine, plan: &Plan) -> Result<()> {
     if engine.plan().read_only != plan.read_only {
         differences.push(format!("read_only is {}, asked for {}", engine.plan().read_only, plan.read_only));
     }
+    if plan.on_connect.is_some() {
+        differences.push("on_connect was not given to the manager that opened it first".to_owned());
+    }
     if differences.is_empty() {
         return Ok(());
     }
     Err(Error::PoolExists { path: engine.location().path(), differences: differences.join(", ") })
 }
 
+/// All that are open, or closing.
 fn engines() -> Vec<Arc<Engine>> {
-    let (slots, mut engines) = {
-        let registry = REGISTRY.lock();
-        let direct: Vec<_> = registry.direct.iter().filter_map(Weak::upgrade).collect();
-        (registry.pools.values().cloned().collect::<Vec<Slot>>(), direct)
-    };
-    engines.extend(slots.iter().filter_map(|slot| slot.lock().upgrade()));
-    engines.retain(|engine| !engine.is_closed());
-    engines
+    let registry = REGISTRY.lock();
+    let pooled = registry.pools.values().filter_map(|slot| slot.engine());
+    let direct = registry.direct.iter().filter_map(Weak::upgrade);
+    pooled.chain(direct).filter(|engine| !engine.has_finished_closing()).collect()
 }
 
 /// The figures of all pools, in the order of their paths.
 pub(crate) fn stats() -> GlobalPoolStats {
     let mut all = GlobalPoolStats::default();
-    for engine in engines().iter().filter(|engine| engine.plan().pooled) {
+    for engine in engines().iter().filter(|engine| engine.plan().pooled && !engine.is_closed()) {
         let stats = engine.stats();
         all.total.add(&stats);
         all.pools.push((engine.location().path(), stats));

@@ -7,16 +7,22 @@
 //! Invariant: outside a use (`begin` to `end`) a session holds no permit and can't be interrupted; an interrupt asked for with
 //! the ticket of one use never reaches the next.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pool_stmt::StatementRegistry;
 use rusqlite::{InterruptHandle, ffi};
 
 use crate::anchor::Anchorage;
-use crate::error::{Error, Result, primary_code};
-use crate::lane::{Lane, NoTurn, Turn};
+use crate::driver::Database;
+use crate::error::{Error, Result, extended_code, primary_code};
+use crate::in_force::InForce;
+use crate::lane::{Lane, NoTurn, Permit};
+use crate::log::Log;
+use crate::nesting;
 
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +45,30 @@ enum Refusal {
     Writes,
     /// No permit came.
     Lane(NoTurn),
+    /// The thread that would have to wait for the permit is the one that has it.
+    Nested,
+    /// The transaction it belongs to is over.
+    TransactionEnded,
+    /// It would end a transaction that others share.
+    EndsShared,
     /// Its caller went away.
     Cancelled,
     /// The pool is closing and its deadline has passed.
     Closing,
+}
+
+/// The transaction that `transaction` has begun on the connection, as far as the rules are about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// There is none.
+    Outside,
+    /// It is open, and only its owner may end it.
+    Open,
+    /// Its owner is committing it.
+    Committing,
+    /// Somebody else ended it: a statement of the user, or SQLite itself after an error.
+    Ended,
 }
 
 /// Nothing was refused.
@@ -60,37 +86,55 @@ pub(crate) struct Ticket(u64);
 
 struct State {
     ticket: u64,
-    permit: Option<Turn>,
+    permit: Option<Permit>,
     refusal: Option<Refusal>,
     interrupt: Option<InterruptHandle>,
+    /// The thread that waits for a permit, to be woken when it need not wait any more.
+    waiting: Option<Thread>,
+    /// Since when the connection waits for a lock of another process.
+    busy_since: Option<Instant>,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("ticket", &self.ticket)
-            .field("permit", &self.permit.is_some())
-            .field("refusal", &self.refusal)
-            .finish_non_exhaustive()
+        let Self { ticket, refusal, permit, .. } = self;
+        write!(f, "State {{ ticket: {ticket}, refusal: {refusal:?}, permit: {} }}", permit.is_some())
     }
+}
+
+/// What a session goes by, the same for all connections of a database but for `serial`.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) anchorage: Arc<Anchorage>,
+    pub(crate) name: Arc<str>,
+    pub(crate) in_force: Arc<InForce>,
+    pub(crate) statements: Arc<StatementRegistry>,
+    /// The database, which the connection may outlive.
+    pub(crate) database: Weak<Database>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) page_size: u64,
+    /// In rollback-journal mode and in memory a reader keeps writers out, and the other way round: there every statement takes
+    /// its turn. In WAL mode only those do that write.
+    pub(crate) serial: bool,
 }
 
 /// The use of one connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    lane: Arc<Lane>,
-    anchorage: Arc<Anchorage>,
-    name: Arc<str>,
-    acquire_timeout: Duration,
-    busy_timeout: Duration,
-    /// In rollback-journal mode and in memory a reader keeps writers out, and the other way round: there every statement takes
-    /// its turn. In WAL mode only those do that write.
-    serial: bool,
-    /// From which time on a statement counts as slow, where that is watched.
-    slow: Option<Duration>,
+    pub(crate) rules: Rules,
     usage: AtomicU8,
     /// `ALLOWED`, or what `state.refusal` is about, readable without its lock.
     refused: AtomicU8,
+    /// A [`Phase`].
+    phase: AtomicU8,
+    /// Whether the transaction is shared with others.
+    shared: AtomicBool,
+    /// Whether to look out for a statement that rolls the whole transaction back when it fails, and whether one was seen.
+    watched: AtomicBool,
+    rolls_back: AtomicBool,
+    /// For how long the busy handler waited in vain, in nanoseconds.
+    busy_waited: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -115,7 +159,7 @@ pub(crate) enum Kind {
 /// Whether a connection is done with the lane when a statement has finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// A transaction is open.
+    /// A transaction is open, or another statement that needs the lane.
     No,
     /// Its locks are gone.
     Yes,
@@ -124,27 +168,24 @@ pub(crate) enum Settled {
 }
 
 impl Session {
-    pub(crate) fn new(
-        lane: Arc<Lane>,
-        anchorage: Arc<Anchorage>,
-        name: Arc<str>,
-        acquire_timeout: Duration,
-        busy_timeout: Duration,
-        serial: bool,
-        slow: Option<Duration>,
-    ) -> Self {
-        let state = State { ticket: 0, permit: None, refusal: None, interrupt: None };
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
-            lane,
-            anchorage,
-            name,
-            acquire_timeout,
-            busy_timeout,
-            serial,
-            slow,
+            rules,
             usage: AtomicU8::new(Use::None as u8),
             refused: AtomicU8::new(ALLOWED),
-            state: Mutex::new(state),
+            phase: AtomicU8::new(Phase::Outside as u8),
+            shared: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            rolls_back: AtomicBool::new(false),
+            busy_waited: AtomicU64::new(0),
+            state: Mutex::new(State {
+                ticket: 0,
+                permit: None,
+                refusal: None,
+                interrupt: None,
+                waiting: None,
+                busy_since: None,
+            }),
         }
     }
 
@@ -152,24 +193,69 @@ impl Session {
         self.state.lock().interrupt = Some(handle);
     }
 
-    /// Starts a use. `permit` comes with `Use::Write`.
-    pub(crate) fn begin(&self, usage: Use, permit: Option<Turn>) -> Ticket {
+    /// Starts a use. One that writes then calls [`enter_lane`](Self::enter_lane).
+    pub(crate) fn begin(&self, usage: Use) -> Ticket {
+        self.switch(usage)
+    }
+
+    /// Starts the next part of a use: another closure writes in the same transaction, under the same permit. What stopped the whole use
+    /// still does.
+    pub(crate) fn next_part(&self) -> Ticket {
         let mut state = self.state.lock();
         state.ticket += 1;
-        state.permit = permit;
-        state.refusal = None;
-        self.refused.store(ALLOWED, Ordering::Relaxed);
-        self.usage.store(usage as u8, Ordering::Relaxed);
+        if self.refused.load(Ordering::Relaxed) != USE_REFUSED {
+            state.refusal = None;
+            self.refused.store(ALLOWED, Ordering::Relaxed);
+        }
+        self.busy_waited.store(0, Ordering::Relaxed);
         Ticket(state.ticket)
+    }
+
+    /// Says whether the use shares its transaction with others, which what runs now must not end.
+    pub(crate) fn set_shared(&self, shared: bool) {
+        self.shared.store(shared, Ordering::Relaxed);
+    }
+
+    /// Looks out for a statement that rolls the whole transaction back when it fails, from now on.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether one was seen, and looks out no more.
+    pub(crate) fn saw_roll_back(&self) -> bool {
+        self.watched.store(false, Ordering::Relaxed);
+        self.rolls_back.load(Ordering::Relaxed)
     }
 
     /// Ends a use, but for its permit: from here on nobody can interrupt it, and what cleans up after it may still write.
     pub(crate) fn end(&self) {
+        self.switch(Use::None);
+    }
+
+    fn switch(&self, usage: Use) -> Ticket {
         let mut state = self.state.lock();
         state.ticket += 1;
         state.refusal = None;
         self.refused.store(ALLOWED, Ordering::Relaxed);
-        self.usage.store(Use::None as u8, Ordering::Relaxed);
+        self.phase.store(Phase::Outside as u8, Ordering::Relaxed);
+        self.shared.store(false, Ordering::Relaxed);
+        self.watched.store(false, Ordering::Relaxed);
+        self.rolls_back.store(false, Ordering::Relaxed);
+        self.busy_waited.store(0, Ordering::Relaxed);
+        self.usage.store(usage as u8, Ordering::Relaxed);
+        Ticket(state.ticket)
+    }
+
+    /// Takes the permit to write, for as long as the use goes on. The wait ends early when the use is interrupted.
+    ///
+    /// # Errors
+    ///
+    /// Names why no permit came.
+    pub(crate) fn enter_lane(&self) -> Result<()> {
+        self.wait_for_permit(true).map_err(|refusal| {
+            let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
+            self.refusal_error(refusal, rusqlite::Error::SqliteFailure(interrupted, None))
+        })
     }
 
     /// Gives the permit back, if this session holds it.
@@ -202,6 +288,14 @@ impl Session {
         if let Some(handle) = &state.interrupt {
             handle.interrupt();
         }
+        if let Some(thread) = state.waiting.take() {
+            thread.unpark();
+        }
+    }
+
+    /// Tells whether reading, too, may have to wait for others.
+    pub(crate) fn is_serial(&self) -> bool {
+        self.rules.serial
     }
 
     fn usage(&self) -> Use {
@@ -214,25 +308,37 @@ impl Session {
     }
 
     /// Judges a statement that is about to start, and queues for the permit where it needs one.
+    ///
+    /// `kind` says what the statement is, `outside` whether the connection is outside any transaction, `rolls_back` whether it is one
+    /// that rolls the whole transaction back when it fails.
     #[inline]
-    pub(crate) fn before_statement(&self, kind: impl FnOnce() -> Kind) -> Verdict {
+    pub(crate) fn before_statement(
+        &self,
+        kind: impl FnOnce() -> Kind,
+        outside: impl FnOnce() -> bool,
+        rolls_back: impl FnOnce() -> bool,
+    ) -> Verdict {
         let usage = self.usage();
         if self.refused.load(Ordering::Relaxed) != ALLOWED && usage != Use::None && self.is_stopped() {
             return Verdict::Interrupt;
         }
+        if self.phase() != Phase::Outside && self.has_ended(outside()) {
+            return self.refuse(Refusal::TransactionEnded);
+        }
+        if self.watched.load(Ordering::Relaxed) && rolls_back() {
+            self.watched.store(false, Ordering::Relaxed);
+            self.rolls_back.store(true, Ordering::Relaxed);
+        }
         match usage {
             Use::None | Use::Write => Verdict::Run,
-            Use::Read if !self.serial => match kind() {
-                Kind::Reads | Kind::Begins => Verdict::Run,
+            Use::Read => match kind() {
                 Kind::Writes | Kind::Upgrades => self.refuse(Refusal::Writes),
+                Kind::Reads | Kind::Begins if !self.rules.serial => Verdict::Run,
+                kind => self.take_permit(kind, false),
             },
-            Use::Any if !self.serial => match kind() {
-                Kind::Reads => Verdict::Run,
-                kind => self.take_permit(kind),
-            },
-            Use::Read | Use::Any => match kind() {
-                Kind::Writes | Kind::Upgrades if usage == Use::Read => self.refuse(Refusal::Writes),
-                kind => self.take_permit(kind),
+            Use::Any => match kind() {
+                Kind::Reads if !self.rules.serial => Verdict::Run,
+                kind => self.take_permit(kind, true),
             },
         }
     }
@@ -259,34 +365,57 @@ impl Session {
         Verdict::Interrupt
     }
 
-    fn take_permit(&self, kind: Kind) -> Verdict {
+    fn take_permit(&self, kind: Kind, exclusive: bool) -> Verdict {
         if self.state.lock().permit.is_some() {
             return Verdict::Run;
         }
-        let since = Instant::now();
-        match self.lane.permit().turn_blocking(self.acquire_timeout) {
-            Ok(permit) => {
-                let mut state = self.state.lock();
-                state.permit = Some(permit);
-                let stopped = self.refused.load(Ordering::Relaxed) == USE_REFUSED;
-                drop(state);
-                if matches!(kind, Kind::Begins | Kind::Upgrades) {
-                    self.settle_lane();
-                }
-                let waited = since.elapsed();
-                if waited > Duration::from_millis(1) {
-                    tracing::debug!(target: "pool_manager", database = &*self.name, ?waited, "waited for the write lane");
-                }
-                if stopped { Verdict::Interrupt } else { Verdict::Run }
-            }
-            Err(no_turn) => self.refuse(Refusal::Lane(no_turn)),
+        if let Err(refusal) = self.wait_for_permit(exclusive) {
+            return self.refuse(refusal);
         }
+        if matches!(kind, Kind::Begins | Kind::Upgrades) {
+            self.settle_lane();
+        }
+        Verdict::Run
+    }
+
+    fn wait_for_permit(&self, exclusive: bool) -> std::result::Result<(), Refusal> {
+        let Rules { lane, name, serial, in_force, .. } = &self.rules;
+        let limit = in_force.acquire_timeout();
+        if nesting::writes_here(lane) {
+            return Err(Refusal::Nested);
+        }
+        {
+            let mut state = self.state.lock();
+            if self.refused.load(Ordering::Relaxed) == USE_REFUSED {
+                return Err(state.refusal.unwrap_or(Refusal::Cancelled));
+            }
+            state.waiting = Some(std::thread::current());
+        }
+        let since = Instant::now();
+        let stopped = || self.refused.load(Ordering::Acquire) == USE_REFUSED;
+        let permit = if exclusive { lane.exclusive(*serial, limit, stopped) } else { lane.shared(limit, stopped) };
+        let mut state = self.state.lock();
+        state.waiting = None;
+        match permit {
+            Ok(permit) => state.permit = Some(permit),
+            Err(NoTurn::Stopped) => return Err(state.refusal.unwrap_or(Refusal::Cancelled)),
+            Err(reason) => return Err(Refusal::Lane(reason)),
+        }
+        if self.refused.load(Ordering::Relaxed) == USE_REFUSED {
+            return Err(state.refusal.unwrap_or(Refusal::Cancelled));
+        }
+        drop(state);
+        let waited = since.elapsed();
+        if waited > Duration::from_millis(1) {
+            tracing::debug!(target: "pool_manager", database = &**name, ?waited, "waited for the write lane");
+        }
+        Ok(())
     }
 
     /// Waits for a lock whose permit came back before it. For those who begin a transaction by reading.
     pub(crate) fn settle_lane(&self) {
-        if self.lane.take_unsettled() {
-            self.anchorage.wait_for_writer(self.busy_timeout);
+        if self.rules.lane.take_unsettled() {
+            self.rules.anchorage.wait_for_writer(self.busy_timeout());
         }
     }
 
@@ -305,9 +434,9 @@ impl Session {
         if state.permit.is_none() {
             return;
         }
-        match settled(self.serial) {
+        match settled(self.rules.serial) {
             Settled::No => return,
-            Settled::Soon => self.lane.set_unsettled(),
+            Settled::Soon => self.rules.lane.set_unsettled(),
             Settled::Yes => {}
         }
         let permit = state.permit.take();
@@ -315,14 +444,55 @@ impl Session {
         drop(permit);
     }
 
-    /// From which time on a statement counts as slow, where that is watched.
-    pub(crate) fn slow_from(&self) -> Option<Duration> {
-        self.slow
+    // The transaction that `transaction` has begun.
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            1 => Phase::Open,
+            2 => Phase::Committing,
+            3 => Phase::Ended,
+            _ => Phase::Outside,
+        }
+    }
+
+    /// Notes that a transaction was begun, is about to be committed, or is no more.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Tells whether the transaction ended without its owner; `outside` tells whether the connection is outside any.
+    pub(crate) fn has_ended(&self, outside: bool) -> bool {
+        if self.phase() == Phase::Open && outside {
+            self.set_phase(Phase::Ended);
+        }
+        self.phase() == Phase::Ended
+    }
+
+    /// Judges a commit that is under way; false turns it into a roll-back.
+    pub(crate) fn may_commit(&self) -> bool {
+        if self.phase() == Phase::Open {
+            self.refuse(Refusal::TransactionEnded);
+            return false;
+        }
+        if self.usage() == Use::Read {
+            self.refuse(Refusal::Writes);
+            return false;
+        }
+        true
+    }
+
+    /// Notes that SQLite rolled a transaction back.
+    pub(crate) fn rolled_back(&self) {
+        if self.phase() == Phase::Open {
+            self.set_phase(Phase::Ended);
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.rules.name
     }
+
+    // Waiting for other processes.
 
     /// Tells the busy handler whether waiting on makes sense.
     pub(crate) fn may_wait(&self) -> bool {
@@ -330,8 +500,24 @@ impl Session {
     }
 
     pub(crate) fn busy_timeout(&self) -> Duration {
-        self.busy_timeout
+        self.rules.in_force.busy_timeout()
     }
+
+    /// Tells how long the wait for a lock has lasted; `anew` begins one.
+    pub(crate) fn waits_since(&self, anew: bool) -> Duration {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let since = if anew { now } else { state.busy_since.unwrap_or(now) };
+        state.busy_since = Some(since);
+        now - since
+    }
+
+    /// Notes for how long a wait for a lock has lasted in vain.
+    pub(crate) fn gave_up_waiting(&self, waited: Duration) {
+        self.busy_waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    // Naming failures.
 
     /// Names what a failed use failed of: SQLite only knows "interrupted" and "busy".
     pub(crate) fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
@@ -342,19 +528,33 @@ impl Session {
     }
 
     pub(crate) fn explain_sqlite(&self, source: rusqlite::Error) -> Error {
-        let stopped = matches!(primary_code(&source), Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY));
+        let stopped = matches!(primary_code(&source), Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY))
+            || extended_code(&source) == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK);
+        if primary_code(&source) == Some(ffi::SQLITE_AUTH) && self.shared.load(Ordering::Relaxed) {
+            return self.refusal_error(Refusal::EndsShared, source);
+        }
         let refusal = if stopped { self.state.lock().refusal } else { None };
         match refusal {
-            None => Error::Sqlite(source).named(self.busy_timeout),
-            Some(Refusal::Writes) => {
+            None => {
+                let waited = Duration::from_nanos(self.busy_waited.swap(0, Ordering::Relaxed));
+                Error::Sqlite(source).named(waited, self.busy_timeout())
+            }
+            Some(refusal) => self.refusal_error(refusal, source),
+        }
+    }
+
+    fn refusal_error(&self, refusal: Refusal, source: rusqlite::Error) -> Error {
+        match refusal {
+            Refusal::Writes => {
                 Error::ReadOnly { place: "a read closure only reads; use write or execute_with_pool", source }
             }
-            Some(Refusal::Lane(NoTurn::TimedOut(waited))) => Error::WriteLaneTimeout { waited },
-            Some(Refusal::Lane(NoTurn::Closed)) => Error::Closed { database: self.name.to_string() },
-            Some(Refusal::Cancelled) => Error::Interrupted { cause: "the caller went away", source },
-            Some(Refusal::Closing) => {
-                Error::Interrupted { cause: "the pool was closed and its deadline has passed", source }
-            }
+            Refusal::Lane(NoTurn::TimedOut(waited)) => Error::WriteLaneTimeout { waited },
+            Refusal::Lane(NoTurn::Closed | NoTurn::Stopped) => Error::Closed { database: self.name().to_owned() },
+            Refusal::Nested => Error::WouldDeadlock { what: "the write lane" },
+            Refusal::TransactionEnded => Error::TransactionEnded,
+            Refusal::EndsShared => Error::SharedTransaction { source },
+            Refusal::Cancelled => Error::Interrupted { cause: "the caller went away", source },
+            Refusal::Closing => Error::Interrupted { cause: "the pool was closed and its deadline has passed", source },
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Closing all pools when the process is told to end.
 //!
-//! Owns waiting for SIGTERM and SIGINT (Ctrl-C). It ends no process itself: what happens after closing is the program's to say.
+//! Owns waiting for SIGTERM and SIGINT (Ctrl-C). While somebody waits here it ends no process itself: what happens after closing is the
+//! program's to say. Handlers can't be taken out again without disturbing those of others, so one thread listens from the first
+//! wait on; when nobody waits, it does what the system would have done without handlers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::registry;
@@ -41,7 +46,9 @@ impl fmt::Display for Signal {
 /// Installs handlers for SIGTERM and SIGINT; the returned future waits for one of them, closes all pools and returns which it was.
 ///
 /// `deadline` bounds how long running work may go on; `None` means each pool's `close_timeout`. From this call on the two signals no
-/// longer end the process by themselves. A second signal while closing ends it at once, with the signal's exit code.
+/// longer end the process by themselves. A second signal while closing ends it at once, with the signal's exit code. When the future
+/// is done or was dropped, the two signals end the process again: a program that handles them by other means as well calls
+/// [`DatabaseManager::close_all_pools`](crate::DatabaseManager::close_all_pools) from there, and not this.
 ///
 /// # Errors
 ///
@@ -59,14 +66,13 @@ impl fmt::Display for Signal {
 /// # }
 /// ```
 pub fn close_on_signal(deadline: Option<Duration>) -> Result<impl Future<Output = Result<Signal>> + Send> {
-    let mut signals = Signals::install()?;
     let (tell, told) = tokio::sync::oneshot::channel();
-    signals.on_first(move |signal| {
+    let wait = Wait::begin(move |signal| {
         let _ = tell.send(signal);
     })?;
     Ok(async move {
-        let _installed = &signals;
-        let signal = told.await.map_err(|_| no_signal())?;
+        let _until_closed = wait;
+        let signal = told.await.unwrap_or_else(|_| forgotten());
         registry::close_all(deadline).await?;
         Ok(signal)
     })
@@ -78,67 +84,87 @@ pub fn close_on_signal(deadline: Option<Duration>) -> Result<impl Future<Output 
 ///
 /// As [`close_on_signal`].
 pub fn close_on_signal_blocking(deadline: Option<Duration>) -> Result<Signal> {
-    let mut signals = Signals::install()?;
     let (tell, told) = std::sync::mpsc::channel();
-    signals.on_first(move |signal| {
+    let _until_closed = Wait::begin(move |signal| {
         let _ = tell.send(signal);
     })?;
-    let signal = told.recv().map_err(|_| no_signal())?;
+    let signal = told.recv().unwrap_or_else(|_| forgotten());
     registry::close_all_blocking(deadline)?;
     Ok(signal)
 }
 
-fn system(what: &'static str, source: std::io::Error) -> Error {
-    Error::System { what, source }
+fn forgotten() -> ! {
+    panic!("BUG: a wait for a signal was forgotten while it went on")
 }
 
-/// The waiting thread ends without a signal only when its handlers were removed under it.
-fn no_signal() -> Error {
-    system("waiting for a signal", std::io::Error::other("the handlers were removed"))
+/// What the listening thread knows.
+#[derive(Default)]
+struct Listener {
+    /// Whether the thread runs.
+    listens: bool,
+    next: u64,
+    /// Those who wait for a signal.
+    waiting: HashMap<u64, Box<dyn FnOnce(Signal) + Send>>,
+    /// How many have got one and are closing.
+    closing: usize,
 }
 
-/// Installed handlers; removed when dropped.
-struct Signals {
-    waiting: Option<signal_hook::iterator::Signals>,
-    handle: signal_hook::iterator::Handle,
-}
+static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
 
-impl Signals {
-    fn install() -> Result<Self> {
-        let waiting = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-            .map_err(|error| system("installing handlers for SIGTERM and SIGINT", error))?;
-        let handle = waiting.handle();
-        Ok(Self { waiting: Some(waiting), handle })
-    }
+/// One wait for a signal, and the closing that follows; over when dropped.
+struct Wait(u64);
 
-    /// Calls `tell` at the first signal and ends the process at the second.
-    fn on_first(&mut self, tell: impl FnOnce(Signal) + Send + 'static) -> Result<()> {
-        let Some(mut waiting) = self.waiting.take() else {
-            panic!("BUG: a set of signals is waited for once");
-        };
-        let wait = move || {
-            let mut arrivals = waiting.forever().map(|number| match number {
-                signal_hook::consts::SIGTERM => Signal::Terminate,
-                _ => Signal::Interrupt,
-            });
-            if let Some(first) = arrivals.next() {
-                tell(first);
-                if let Some(second) = arrivals.next() {
-                    std::process::exit(second.exit_code());
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("pool-signals".to_owned())
-            .spawn(wait)
-            .map_err(|error| system("starting the thread that waits for signals", error))?;
-        Ok(())
+impl Wait {
+    fn begin(tell: impl FnOnce(Signal) + Send + 'static) -> Result<Self> {
+        let mut listener = LISTENER.lock();
+        let listener = listener.get_or_insert_default();
+        if !listener.listens {
+            listen()?;
+            listener.listens = true;
+        }
+        listener.next += 1;
+        listener.waiting.insert(listener.next, Box::new(tell));
+        Ok(Self(listener.next))
     }
 }
 
-impl Drop for Signals {
-    /// Ends the waiting thread.
+impl Drop for Wait {
     fn drop(&mut self) {
-        self.handle.close();
+        let mut listener = LISTENER.lock();
+        let listener = listener.get_or_insert_default();
+        if listener.waiting.remove(&self.0).is_none() {
+            listener.closing -= 1;
+        }
+    }
+}
+
+/// Starts the thread that hears the signals, for as long as the process lives.
+fn listen() -> Result<()> {
+    let system = |what, source| Error::System { what, source };
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .map_err(|error| system("installing handlers for SIGTERM and SIGINT", error))?;
+    std::thread::Builder::new()
+        .name("pool-signals".to_owned())
+        .spawn(move || signals.forever().for_each(arrived))
+        .map_err(|error| system("starting the thread that waits for signals", error))?;
+    Ok(())
+}
+
+fn arrived(number: i32) {
+    let signal = if number == signal_hook::consts::SIGTERM { Signal::Terminate } else { Signal::Interrupt };
+    let mut listener = LISTENER.lock();
+    let Some(Listener { waiting, closing, .. }) = &mut *listener else { return };
+    if waiting.is_empty() {
+        if *closing > 0 {
+            std::process::exit(signal.exit_code());
+        }
+        if let Err(error) = signal_hook::low_level::emulate_default_handler(number) {
+            tracing::error!(target: "pool_manager", %signal, %error, "a signal could not be given its usual effect");
+        }
+        return;
+    }
+    *closing += waiting.len();
+    for (_, tell) in waiting.drain() {
+        tell(signal);
     }
 }

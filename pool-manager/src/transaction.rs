@@ -8,7 +8,8 @@ use std::ops::Deref;
 use rusqlite::TransactionBehavior;
 
 use crate::connection::Connection;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::session::Phase;
 
 /// How a transaction begins (<https://www.sqlite.org/lang_transaction.html>).
 ///
@@ -16,8 +17,9 @@ use crate::error::Result;
 /// process wrote. They differ in what *other processes* notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransactionKind {
-    /// Locks the file at the first statement that writes. Another process may commit before, and then the first write after a read
-    /// fails with [`StaleSnapshot`](crate::Error::StaleSnapshot).
+    /// Locks the file at the first statement that writes. The first write after a read fails with
+    /// [`StaleSnapshot`](crate::Error::StaleSnapshot) when another process has committed since the read, and with
+    /// [`Busy`](crate::Error::Busy) at once while another process writes: waiting could not help.
     Deferred,
     /// Takes the file's write lock at once. The default.
     #[default]
@@ -40,7 +42,18 @@ pub fn operation<T>(run: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'st
 #[derive(Debug)]
 pub struct Transaction<'c> {
     connection: &'c Connection,
+    phase: OpenPhase<'c>,
     open: rusqlite::Transaction<'c>,
+}
+
+/// A transaction whose end is its owner's to say, until this is dropped.
+#[derive(Debug)]
+struct OpenPhase<'c>(&'c Connection);
+
+impl Drop for OpenPhase<'_> {
+    fn drop(&mut self) {
+        self.0.session().set_phase(Phase::Outside);
+    }
 }
 
 impl<'c> Transaction<'c> {
@@ -51,16 +64,23 @@ impl<'c> Transaction<'c> {
             TransactionKind::Exclusive => TransactionBehavior::Exclusive,
         };
         let open = rusqlite::Transaction::new_unchecked(connection, behavior)?;
-        Ok(Self { connection, open })
+        connection.session().set_phase(Phase::Open);
+        // The guard first: it ends the phase before the other one rolls back.
+        Ok(Self { connection, phase: OpenPhase(connection), open })
     }
 
     /// Commits. When this returns `Ok`, the changes are in the database.
     ///
     /// # Errors
     ///
-    /// When SQLite can't commit (a deferred foreign key is violated, the disk is full); then everything is rolled back.
+    /// When SQLite can't commit (a deferred foreign key is violated, the disk is full), or when the transaction is over already
+    /// ([`Error::TransactionEnded`]); then everything is rolled back.
     pub fn commit(self) -> Result<()> {
         let session = self.connection.session();
+        if session.has_ended(self.connection.is_autocommit()) {
+            return Err(Error::TransactionEnded);
+        }
+        session.set_phase(Phase::Committing);
         session.explain(self.open.commit().map_err(Into::into))
     }
 
@@ -70,6 +90,7 @@ impl<'c> Transaction<'c> {
     ///
     /// When SQLite reports one; the connection is then discarded at release.
     pub fn rollback(self) -> Result<()> {
+        drop(self.phase);
         Ok(self.open.rollback()?)
     }
 

@@ -6,6 +6,7 @@
 
 use crate::key::StatementKey;
 use crate::order::{Linked, Links, Order};
+use std::num::NonZeroUsize;
 
 /// No slot: the end of the chain of a bucket.
 const NONE: u32 = u32::MAX;
@@ -58,6 +59,8 @@ pub struct Ticket(u32);
 struct Slot<S> {
     hash: u64,
     text: Box<str>,
+    /// The address of the text in the key that names it, if that is fixed.
+    address: Option<NonZeroUsize>,
     /// `None` in a vacant slot.
     statement: Option<S>,
     idle: bool,
@@ -72,6 +75,22 @@ struct Slot<S> {
 impl<S> Linked for Slot<S> {
     fn links(&mut self) -> &mut Links {
         &mut self.links
+    }
+}
+
+impl<S> Slot<S> {
+    /// Tells whether a key of the same hash is of the same text.
+    #[inline]
+    fn is_named_by(&mut self, key: &StatementKey<'_>) -> bool {
+        let address = key.address();
+        if address.is_some() && address == self.address && self.text.len() == key.text().len() {
+            return true;
+        }
+        let is_it = *self.text == *key.text();
+        if is_it && address.is_some() {
+            self.address = address;
+        }
+        is_it
     }
 }
 
@@ -96,7 +115,7 @@ impl<S> StatementCache<S> {
         let mut at = self.buckets[self.bucket(key.hash())];
         while at != NONE {
             let slot = &mut self.slots[at as usize];
-            if slot.idle && slot.hash == key.hash() && *slot.text == *key.text() {
+            if slot.idle && slot.hash == key.hash() && slot.is_named_by(key) {
                 slot.idle = false;
                 self.uses += 1;
                 slot.last_use = self.uses;
@@ -124,6 +143,7 @@ impl<S> StatementCache<S> {
         let slot = Slot {
             hash: key.hash(),
             text: key.text().into(),
+            address: key.address(),
             statement: Some(statement),
             idle: false,
             again: false,
@@ -200,6 +220,11 @@ impl<S> StatementCache<S> {
         std::iter::from_fn(|| self.evict()).take(excess).collect()
     }
 
+    /// Lists the idle statements.
+    pub fn idle_mut(&mut self) -> impl Iterator<Item = &mut S> {
+        self.slots.iter_mut().filter(|slot| slot.idle).filter_map(|slot| slot.statement.as_mut())
+    }
+
     /// Returns the bound on idle statements.
     #[must_use]
     pub const fn capacity(&self) -> usize {
@@ -243,6 +268,7 @@ impl<S> StatementCache<S> {
         let statement = slot.statement.take().expect("BUG: a ticket without its statement");
         slot.idle = false;
         slot.text = Box::default();
+        slot.address = None;
         let (hash, next) = (slot.hash, slot.next_in_bucket);
         let bucket = self.bucket(hash);
         if self.buckets[bucket] == at {
@@ -310,6 +336,23 @@ mod tests {
         assert_eq!(cache.give_back(first), None);
         assert_eq!(cache.give_back(second), None);
         assert_eq!((cache.len(), cache.lent_count()), (2, 0));
+    }
+
+    #[test]
+    fn a_fixed_key_finds_what_a_text_brought_in_and_the_other_way_round() {
+        let mut cache = StatementCache::new(4);
+        let (text, fixed) = (key(1), crate::statement!("SELECT 1"));
+        for keys in [[StatementKey::new(&text), fixed], [fixed, StatementKey::new(&text)], [fixed, fixed]] {
+            let ticket = cache.admit(&keys[0], 1);
+            assert_eq!(cache.give_back(ticket), None);
+            for key in [keys[1], keys[0], keys[1]] {
+                let ticket = cache.take(&key).expect("it is idle");
+                assert!(cache.take(&key).is_none());
+                assert_eq!(cache.give_back(ticket), None);
+            }
+            assert!(cache.take(&crate::statement!("SELECT 2")).is_none());
+            assert_eq!(cache.clear(), [1]);
+        }
     }
 
     #[test]

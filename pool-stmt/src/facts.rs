@@ -45,6 +45,16 @@ pub struct Accesses {
     pub functions: BTreeSet<Box<str>>,
     /// Whether the schema, the set of attached databases or a setting of the connection may change.
     pub changes_schema: bool,
+    /// Whether a table, view, index or trigger of the database `temp` is created, altered or dropped.
+    ///
+    /// That the rows of a temporary table are read or written is to be seen by its database in the lists above.
+    pub changes_temp: bool,
+    /// Whether a setting of the connection or of a database it has open may change: a pragma with a value, or one that acts without.
+    ///
+    /// Not those which only write the file, such as `user_version`, or work off what is to be done, such as `wal_checkpoint`.
+    pub sets_pragma: bool,
+    /// Whether a database is attached or detached. `VACUUM` does both while it runs, for itself.
+    pub attaches: bool,
     /// Whether a transaction or savepoint is begun or ended.
     pub controls_transaction: bool,
     /// Whether something was done of which nothing more is known: another database or setting may be involved.
@@ -68,16 +78,56 @@ impl Accesses {
     pub fn merge(&mut self, others: &Self) {
         for (table, columns) in &others.tables_read {
             if let Some(known) = self.tables_read.get_mut(table) {
-                known.extend(columns.iter().cloned());
+                add_all(known, columns);
             } else {
                 self.tables_read.insert(table.clone(), columns.clone());
             }
         }
-        self.tables_written.extend(others.tables_written.iter().cloned());
-        self.functions.extend(others.functions.iter().cloned());
+        add_all(&mut self.tables_written, &others.tables_written);
+        add_all(&mut self.functions, &others.functions);
         self.changes_schema |= others.changes_schema;
+        self.changes_temp |= others.changes_temp;
+        self.sets_pragma |= others.sets_pragma;
+        self.attaches |= others.attaches;
         self.controls_transaction |= others.controls_transaction;
         self.unknown |= others.unknown;
+    }
+}
+
+/// Adds what is missing, and copies nothing else.
+fn add_all<T: Ord + Clone>(to: &mut BTreeSet<T>, from: &BTreeSet<T>) {
+    for one in from {
+        if !to.contains(one) {
+            to.insert(one.clone());
+        }
+    }
+}
+
+/// What statements may have left behind on their connection, or changed in its schema.
+///
+/// See `rusqlite::StatementConnection::take_effects`. Empty by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effects {
+    /// As [`Accesses::changes_schema`].
+    pub changes_schema: bool,
+    /// As [`Accesses::changes_temp`].
+    pub changes_temp: bool,
+    /// As [`Accesses::sets_pragma`].
+    pub sets_pragma: bool,
+    /// As [`Accesses::attaches`].
+    pub attaches: bool,
+    /// Whether a function is called that the connection did not have from the start: somebody added it.
+    ///
+    /// Known only where `rusqlite::StatementConnection::know_functions` was called.
+    pub calls_added_function: bool,
+}
+
+impl Effects {
+    /// Tells whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -159,6 +209,8 @@ pub struct Facts {
     pub read_only: bool,
     /// What it reads and changes.
     pub accesses: Accesses,
+    /// Virtual tables and table-valued functions among the tables it reads or writes.
+    pub virtual_tables: BTreeSet<Table>,
     /// Functions whose value may differ between two runs on the same rows, in lower case.
     pub nondeterministic_functions: BTreeSet<Box<str>>,
     /// The names of the parameters by position, with their prefix; `None` for `?`.

@@ -3,6 +3,8 @@
 //! Owns the hash function, which is `const` so that the key of a text known at compile time costs nothing at run time.
 //! Must not know what a statement is. Invariant: equal texts have equal hashes, however the key was made.
 
+use std::num::NonZeroUsize;
+
 /// Names a statement by its SQL text.
 ///
 /// White space around the text does not count: `" SELECT 1 "` and `"SELECT 1"` are one key.
@@ -17,9 +19,13 @@
 pub struct StatementKey<'a> {
     text: &'a str,
     hash: u64,
+    /// Whether the text stays where it is for ever, so that its address names it.
+    fixed: bool,
 }
 
-/// Makes a [`StatementKey`] whose hash is computed at compile time.
+/// Makes a [`StatementKey`] of a text known at compile time, by which a statement is found without a look at its text.
+///
+/// Its hash is computed by the compiler. A cache that has met the key before tells it by the address of its text.
 ///
 /// ```
 /// let key = pool_stmt::statement!("SELECT 1");
@@ -28,7 +34,7 @@ pub struct StatementKey<'a> {
 #[macro_export]
 macro_rules! statement {
     ($text:expr) => {
-        const { $crate::StatementKey::new($text) }
+        const { $crate::StatementKey::fixed($text) }
     };
 }
 
@@ -37,7 +43,20 @@ impl<'a> StatementKey<'a> {
     #[must_use]
     pub const fn new(text: &'a str) -> Self {
         let text = text.trim_ascii();
-        Self { text, hash: hash(text.as_bytes()) }
+        Self { text, hash: hash(text.as_bytes()), fixed: false }
+    }
+
+    /// Makes the key of a text that is never freed; see [`statement!`](crate::statement).
+    #[must_use]
+    pub const fn fixed(text: &'static str) -> StatementKey<'static> {
+        let StatementKey { text, hash, .. } = StatementKey::new(text);
+        StatementKey { text, hash, fixed: true }
+    }
+
+    /// Returns the address of a text that is never freed, which no other text can have; `None` when it may be freed.
+    #[inline]
+    pub(crate) fn address(&self) -> Option<NonZeroUsize> {
+        if self.fixed { NonZeroUsize::new(self.text.as_ptr().addr()) } else { None }
     }
 
     /// Returns the text, without white space around it.
@@ -73,28 +92,56 @@ impl PartialEq for StatementKey<'_> {
 
 impl Eq for StatementKey<'_> {}
 
-/// Mixes eight bytes at a time by a 64 x 64 -> 128 bit multiplication whose halves are folded.
+/// Mixes sixteen bytes at a time by a 64 x 64 -> 128 bit multiplication whose halves are folded.
 ///
 /// It has no secret: whoever can choose SQL texts can make them collide, which costs a comparison with each of the
 /// at most `capacity` statements of one connection and nothing else.
-const fn hash(bytes: &[u8]) -> u64 {
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(crate) const fn hash(bytes: &[u8]) -> u64 {
     let mut state = STEP ^ bytes.len() as u64;
     let mut rest = bytes;
-    while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
-        state = fold(state ^ u64::from_le_bytes(*eight), STEP);
+    while let Some((sixteen, tail)) = rest.split_first_chunk::<16>() {
+        // The last sixteen are taken with an overlap below.
+        if tail.is_empty() {
+            break;
+        }
+        state = mix(state, sixteen);
         rest = tail;
     }
-    let mut last = 0;
-    let mut at = 0;
-    while at < rest.len() {
-        last |= (rest[at] as u64) << (8 * at);
-        at += 1;
-    }
-    fold(fold(state ^ last, STEP) ^ STEP, 0xD6E8_FEB8_6659_FD93)
+    let last = match (bytes.last_chunk::<16>(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(sixteen), ..) => *sixteen,
+        (None, Some(first), Some(last)) => join(*first, *last),
+        _ => match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            (Some([a, b, c, d]), Some([e, f, g, h])) => join([*a, *b, *c, *d, *e, *f, *g, *h], [0; 8]),
+            _ => {
+                let mut few = [0; 8];
+                let mut at = 0;
+                while at < bytes.len() {
+                    few[at] = bytes[at];
+                    at += 1;
+                }
+                join(few, [0; 8])
+            }
+        },
+    };
+    fold(mix(state, &last) ^ STEP, END)
 }
 
-const fn fold(a: u64, b: u64) -> u64 {
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+const END: u64 = 0xD6E8_FEB8_6659_FD93;
+
+const fn mix(state: u64, sixteen: &[u8; 16]) -> u64 {
+    let both = u128::from_le_bytes(*sixteen);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of it")]
+    let (low, high) = (both as u64, (both >> 64) as u64);
+    // A rotation keeps the state when the product is zero.
+    fold(low ^ state, high ^ END) ^ state.rotate_left(23)
+}
+
+const fn join(first: [u8; 8], last: [u8; 8]) -> [u8; 16] {
+    (u64::from_le_bytes(first) as u128 | (u64::from_le_bytes(last) as u128) << 64).to_le_bytes()
+}
+
+pub(crate) const fn fold(a: u64, b: u64) -> u64 {
     let product = (a as u128) * (b as u128);
     (product as u64) ^ ((product >> 64) as u64)
 }

@@ -36,6 +36,14 @@
 //! # }
 //! ```
 //!
+//! # What is counted
+//!
+//! [`StatementRegistry::stats`] sums up; [`statements`](StatementRegistry::statements) lists each SQL text with how often it was
+//! prepared, found, evicted and run, the steps, full scans, sorts and automatic indexes of SQLite, memory, and the last error;
+//! [`slowest`](StatementRegistry::slowest) and [`scanning`](StatementRegistry::scanning) are the first of that list by time and by
+//! rows scanned. Counting costs a store for each use; the rest is told once in 32 uses. Times are told by whoever traces the connection
+//! ([`spent`](StatementRegistry::spent)).
+//!
 //! # Promises
 //!
 //! - A statement is lent to one user at a time, comes back reset and without bindings, and never reaches another
@@ -44,8 +52,11 @@
 //!   tells columns of a schema which the connection no longer has. (A connection learns of a change by another one when it next
 //!   runs a statement; SQLite offers no earlier moment, for new preparations neither.)
 //! - Facts name at least what the statement can touch: through views, triggers and foreign-key actions too.
-//! - Memory is bounded: idle statements by the capacity of the connection, known texts by the registry.
+//! - Memory is bounded: idle statements by the capacity of the connection, known texts by the registry, in number and in length. Each
+//!   pattern of texts that differ in pasted values alone is warned of once.
 //! - Capacity 0 prepares each time; everything else is the same.
+//! - What may stay on a connection is told whoever prepared it (`StatementConnection::take_effects`): settings, attached databases,
+//!   temporary tables. Statements that rusqlite's own cache keeps are no exception.
 //!
 //! # What it does not promise
 //!
@@ -59,6 +70,7 @@
 mod cache;
 mod facts;
 mod key;
+mod known;
 mod membership;
 mod order;
 mod pattern;
@@ -68,7 +80,8 @@ mod registry;
 pub mod rusqlite;
 
 pub use cache::{StatementCache, Ticket};
-pub use facts::{Accesses, Column, Facts, StatementKind, Table};
+pub use facts::{Accesses, Column, Effects, Facts, StatementKind, Table};
 pub use key::StatementKey;
+pub use known::{KnownStatement, StatementFailure, StatementReport};
 pub use membership::{Membership, StatementEvent};
-pub use registry::{KnownStatement, StatementRegistry, StatementStats};
+pub use registry::{StatementRegistry, StatementStats};

@@ -25,10 +25,20 @@ pub enum StatementEvent {
     Outdate,
     /// The database prepared it again by itself.
     Reprepare,
+    /// It ran.
+    Run,
+    /// It did a step of its program.
+    Step,
+    /// It stepped over a row in a full scan of a table.
+    FullscanStep,
+    /// It sorted.
+    Sort,
+    /// It put a row into an index made for one run.
+    AutoIndexRow,
 }
 
 /// How many kinds of events there are.
-const KINDS: usize = 7;
+pub(crate) const EVENTS: usize = StatementEvent::AutoIndexRow as usize + 1;
 
 /// Makes a connection known to the registry of its database as long as it exists, and counts what happens on it.
 ///
@@ -51,11 +61,19 @@ pub struct Membership {
 
 /// The counters of one connection: written by whoever uses the connection, read by anybody.
 #[derive(Debug, Default)]
-pub(crate) struct Counters([AtomicU64; KINDS]);
+pub(crate) struct Counters([AtomicU64; EVENTS]);
 
 impl Counters {
     pub(crate) fn value(&self, event: StatementEvent) -> u64 {
         self.0[event as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts; to be called by the one thread that uses the connection.
+    #[inline]
+    pub(crate) fn count(&self, event: StatementEvent, times: u64) {
+        // One writer at a time: a load and a store lose nothing and cost less than an atomic addition. `stats` reads.
+        let counter = &self.0[event as usize];
+        counter.store(counter.load(Ordering::Relaxed) + times, Ordering::Relaxed);
     }
 }
 
@@ -67,9 +85,12 @@ impl Membership {
     /// Counts an event that happened some times. To be called by the one thread that uses the connection.
     #[inline]
     pub fn count(&self, event: StatementEvent, times: u64) {
-        // One writer at a time: a load and a store lose nothing and cost less than an atomic addition. `stats` reads.
-        let counter = &self.counters.0[event as usize];
-        counter.store(counter.load(Ordering::Relaxed) + times, Ordering::Relaxed);
+        self.counters.count(event, times);
+    }
+
+    #[cfg(feature = "rusqlite")]
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Returns the registry.

@@ -4,8 +4,8 @@
 //! `prepare` on three connections. Each action must have the same outcome on both.
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected fails")]
 
-use pool_stmt::StatementRegistry;
 use pool_stmt::rusqlite::StatementConnection;
+use pool_stmt::{Facts, StatementRegistry, Table};
 use proptest::prelude::*;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Statement};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const CONNECTIONS: usize = 3;
 
 /// What is run, by number. The second group changes the schema.
-const STATEMENTS: [&str; 22] = [
+const STATEMENTS: [&str; 27] = [
     "SELECT * FROM t",
     "SELECT * FROM v WHERE a > ?1",
     "SELECT a, b FROM t WHERE a = ?1",
@@ -31,6 +31,8 @@ const STATEMENTS: [&str; 22] = [
     "SELECT * FROM u WHERE x LIKE ?1",
     "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT i, b FROM n JOIN t ON a = i",
     "PRAGMA table_info(t)",
+    "SELECT * FROM f WHERE x <> ?1",
+    "INSERT INTO f VALUES ('n' || ?1) RETURNING *",
     "ALTER TABLE t ADD COLUMN c1 DEFAULT 7",
     "ALTER TABLE t RENAME COLUMN b TO c2",
     "ALTER TABLE t RENAME COLUMN c2 TO b",
@@ -39,7 +41,13 @@ const STATEMENTS: [&str; 22] = [
     "CREATE TRIGGER IF NOT EXISTS tr AFTER INSERT ON t BEGIN INSERT INTO u VALUES (NEW.a); END",
     "DROP TRIGGER tr",
     "CREATE TEMP TABLE IF NOT EXISTS u(shadow, other)",
+    "DROP TABLE f",
+    "CREATE TABLE f(x)",
+    "CREATE VIRTUAL TABLE f USING fts5(x)",
 ];
+
+/// How many of them do not change the schema.
+const HARMLESS: usize = 16;
 
 const TRANSACTIONS: [&str; 6] = ["BEGIN", "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK", "SAVEPOINT s", "ROLLBACK TO s"];
 
@@ -76,6 +84,25 @@ enum Action {
         on: usize,
         statement: usize,
     },
+    /// Runs through the cache of rusqlite on both sides.
+    TheirCache {
+        on: usize,
+        statement: usize,
+    },
+    /// Reads a row and leaks the rows.
+    Leak {
+        on: usize,
+        statement: usize,
+    },
+    /// Finds the facts out anew: they must be those that were told.
+    Facts {
+        on: usize,
+        statement: usize,
+    },
+    /// Between two users; what is told then has no bearing on results.
+    Rest {
+        on: usize,
+    },
     /// Evicts, for the pooled side alone.
     Clear {
         on: usize,
@@ -92,14 +119,18 @@ enum Action {
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let on = 0..CONNECTIONS;
-    let statement = prop_oneof![4 => 0..14_usize, 1 => 14..STATEMENTS.len()];
+    let statement = prop_oneof![4 => 0..HARMLESS, 1 => HARMLESS..STATEMENTS.len()];
     let action = prop_oneof![
         8 => (on.clone(), statement.clone(), 0..5_i64).prop_map(|(on, statement, parameter)| Action::Run { on, statement, parameter }),
         3 => (on.clone(), statement.clone(), 0..3_usize).prop_map(|(on, statement, rows)| Action::Abandon { on, statement, rows }),
-        4 => (on.clone(), 0..14_usize).prop_map(|(on, statement)| Action::Columns { on, statement }),
+        4 => (on.clone(), 0..HARMLESS).prop_map(|(on, statement)| Action::Columns { on, statement }),
         1 => (on.clone(), 0..5_usize).prop_map(|(on, statement)| Action::Twice { on, statement }),
         2 => (on.clone(), 0..TRANSACTIONS.len()).prop_map(|(on, which)| Action::Transaction { on, which }),
-        2 => (on.clone(), statement).prop_map(|(on, statement)| Action::Direct { on, statement }),
+        2 => (on.clone(), statement.clone()).prop_map(|(on, statement)| Action::Direct { on, statement }),
+        1 => (on.clone(), statement.clone()).prop_map(|(on, statement)| Action::TheirCache { on, statement }),
+        2 => (on.clone(), 0..HARMLESS).prop_map(|(on, statement)| Action::Leak { on, statement }),
+        1 => (on.clone(), statement).prop_map(|(on, statement)| Action::Facts { on, statement }),
+        1 => on.clone().prop_map(|on| Action::Rest { on }),
         1 => on.clone().prop_map(|on| Action::Clear { on }),
         1 => (on.clone(), 0..6_usize).prop_map(|(on, capacity)| Action::Capacity { on, capacity }),
         1 => on.prop_map(|on| Action::Reopen { on }),
@@ -146,6 +177,17 @@ macro_rules! run {
     }};
 }
 
+/// Reads one row and leaks the rest.
+macro_rules! leak {
+    ($statement:expr) => {{
+        let statement: &mut _ = $statement;
+        let mut rows = statement.raw_query();
+        let row = rows.next().map(|row| row.is_some()).map_err(|error| error.to_string());
+        std::mem::forget(rows);
+        row
+    }};
+}
+
 fn pooled(connection: &StatementConnection, sql: &str, parameter: Option<i64>, limit: usize) -> Outcome {
     let mut statement = connection.prepare_cached(sql).map_err(|error| error.to_string())?;
     run!(&mut statement, parameter, limit)
@@ -163,7 +205,7 @@ fn check(actions: &[Action], journal: &str) {
         open(path)
             .execute_batch(&format!(
                 "PRAGMA journal_mode = {journal};
-                 CREATE TABLE t(a INTEGER CHECK(a < 4), b); CREATE TABLE u(x);
+                 CREATE TABLE t(a INTEGER CHECK(a < 4), b); CREATE TABLE u(x); CREATE TABLE f(x);
                  CREATE VIEW v AS SELECT a, b FROM t; INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');"
             ))
             .unwrap();
@@ -215,6 +257,51 @@ fn check(actions: &[Action], journal: &str) {
             Action::Direct { on, statement } => {
                 let sql = STATEMENTS[statement];
                 assert_eq!(plain(&ours[on], sql, None, 9), plain(&theirs[on], sql, None, 9), "{at}: {sql} on {on}");
+            }
+            Action::TheirCache { on, statement } => {
+                let sql = STATEMENTS[statement];
+                let run = |connection: &Connection| -> Outcome {
+                    let mut statement = connection.prepare_cached(sql).map_err(|error| error.to_string())?;
+                    run!(&mut statement, Some(1), usize::MAX)
+                };
+                assert_eq!(run(&ours[on]), run(&theirs[on]), "{at}: {sql} on {on}");
+                // It goes on telling old columns, which is not ours to compare.
+                ours[on].flush_prepared_statement_cache();
+                theirs[on].flush_prepared_statement_cache();
+            }
+            Action::Leak { on, statement } => {
+                let sql = STATEMENTS[statement];
+                let got = ours[on].prepare_cached(sql).map_err(|e| e.to_string()).and_then(|mut s| leak!(&mut s));
+                let expected = theirs[on].prepare(sql).map_err(|e| e.to_string()).and_then(|mut s| leak!(&mut s));
+                assert_eq!(got, expected, "{at}: {sql} on {on}");
+            }
+            Action::Facts { on, statement } => {
+                let sql = STATEMENTS[statement];
+                let facts = || ours[on].prepare_cached(sql).map(|statement| Arc::clone(statement.facts()));
+                let settings = Table::new("main", "f_config");
+                let told = facts();
+                // Makes all that is known doubtful.
+                registry.declare_deterministic("nobody");
+                ours[on].clear_statements();
+                // The preparation that is the first to meet a virtual table reads its settings, which is part of what is told, also
+                // when it is met to be dropped.
+                let told = told.ok().map(|facts| Facts::clone(&facts));
+                let anew = facts().ok().map(|facts| {
+                    let mut facts = Facts::clone(&facts);
+                    if let Some(told) = told.as_ref().filter(|told| told.accesses.tables_read.contains_key(&settings)) {
+                        facts.accesses.merge(&told.accesses);
+                    }
+                    facts
+                });
+                assert_eq!(told, anew, "{at}: facts of {sql} on {on}");
+                // It has to keep up with what these preparations may have read.
+                let _ = (theirs[on].prepare(sql), theirs[on].prepare(sql));
+            }
+            Action::Rest { on } => {
+                ours[on].rest();
+                ours[on].tell_counts();
+                ours[on].take_accesses();
+                ours[on].take_effects();
             }
             Action::Clear { on } => ours[on].clear_statements(),
             Action::Capacity { on, capacity } => ours[on].set_capacity(capacity),

@@ -318,6 +318,9 @@ fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>>
 
 #[test]
 fn whatever_a_statement_is_seen_to_change_is_in_its_facts() {
+    // Some write files of a name without a folder.
+    let folder = tempfile::tempdir().unwrap();
+    std::env::set_current_dir(&folder).unwrap();
     let mut changing = 0;
     for (sql, _) in LIST {
         let connection = connection();
@@ -460,6 +463,95 @@ fn accesses_cover_direct_preparations_pooled_statements_and_what_sqlite_prepares
     connection.prepare_cached(insert).unwrap().execute([]).unwrap();
     assert_eq!(written(&connection), "a d");
     assert_eq!(summary(&connection.registry().facts(insert).unwrap()), "Insert |  | a d");
+}
+
+/// The letters of what is told: `s`chema, `t`emp, `p`ragma, `a`ttaches.
+fn effects(connection: &StatementConnection) -> String {
+    let effects = connection.take_effects();
+    let letters = [
+        (effects.changes_schema, 's'),
+        (effects.changes_temp, 't'),
+        (effects.sets_pragma, 'p'),
+        (effects.attaches, 'a'),
+    ];
+    letters.iter().filter(|(set, _)| *set).map(|(_, letter)| *letter).collect()
+}
+
+#[test]
+fn effects_tell_what_may_stay_on_the_connection() {
+    let list = [
+        ("SELECT * FROM person, scratch", ""),
+        ("INSERT INTO scratch VALUES (1)", ""),
+        ("BEGIN", ""),
+        ("CREATE TABLE new(a)", "s"),
+        ("CREATE INDEX i ON lonely(x)", "s"),
+        ("ALTER TABLE lonely RENAME TO alone", "s"),
+        ("CREATE TEMP TABLE t(a)", "st"),
+        ("CREATE TABLE temp.t(a)", "st"),
+        ("CREATE TEMP TABLE t AS SELECT * FROM person", "st"),
+        ("CREATE TEMP VIEW v AS SELECT * FROM person", "st"),
+        ("CREATE TEMP TRIGGER t AFTER DELETE ON lonely BEGIN SELECT 1; END", "st"),
+        ("CREATE INDEX temp.i ON scratch(v)", "st"),
+        ("CREATE VIRTUAL TABLE temp.f USING fts5(a)", "st"),
+        ("ALTER TABLE scratch ADD COLUMN w", "st"),
+        ("DROP TABLE scratch", "st"),
+        ("ATTACH ':memory:' AS y", "sa"),
+        ("ATTACH ? AS ?", "sa"),
+        ("DETACH other", "sa"),
+        ("DETACH ?", "sa"),
+        ("PRAGMA foreign_keys", ""),
+        ("PRAGMA foreign_keys = 0", "sp"),
+        ("PRAGMA locking_mode = EXCLUSIVE", "sp"),
+        ("PRAGMA main.cache_size(7)", "sp"),
+        ("PRAGMA case_sensitive_like(1)", "sp"),
+        ("PRAGMA table_info(person)", ""),
+        ("SELECT * FROM pragma_table_info('person')", ""),
+        ("SELECT * FROM pragma_foreign_keys", ""),
+        ("SELECT * FROM pragma_optimize", "s"),
+        ("PRAGMA user_version = 3", "s"),
+        ("PRAGMA wal_checkpoint(TRUNCATE)", "s"),
+        ("PRAGMA optimize", "s"),
+        ("ANALYZE", "s"),
+    ];
+    for (sql, expected) in list {
+        let connection = connection();
+        effects(&connection);
+        // Prepared by the user, by us, and run, for some of what is done is heard only then.
+        drop(connection.prepare(sql).unwrap());
+        assert_eq!(effects(&connection), expected, "{sql} prepared directly");
+        let mut statement = connection.prepare_cached(sql).unwrap();
+        assert_eq!(effects(&connection), expected, "{sql} pooled");
+        let accesses = &statement.facts().accesses;
+        assert_eq!(accesses.changes_temp, expected.contains('t'), "{sql}");
+        assert_eq!(accesses.sets_pragma, expected.contains('p'), "{sql}");
+        assert_eq!(accesses.attaches, expected.contains('a'), "{sql}");
+        if !sql.contains('?') {
+            let mut rows = statement.query([]).unwrap();
+            while rows.next().unwrap().is_some() {}
+            drop(rows);
+            let others: String = effects(&connection).chars().filter(|letter| !expected.contains(*letter)).collect();
+            assert_eq!(others, "", "{sql} run");
+        }
+    }
+}
+
+#[test]
+fn the_effects_of_statements_which_rusqlite_keeps_are_not_missed() {
+    let connection = connection();
+    for sql in ["PRAGMA foreign_keys = 0", "SELECT x FROM lonely"] {
+        for _ in 0..3 {
+            effects(&connection);
+            connection.take_accesses();
+            let plain: &Connection = &connection;
+            let mut statement = plain.prepare_cached(sql).unwrap();
+            let mut rows = statement.query([]).unwrap();
+            while rows.next().unwrap().is_some() {}
+            drop(rows);
+            drop(statement);
+            assert_eq!(effects(&connection), if sql.starts_with('P') { "sp" } else { "" });
+            assert!(!connection.take_accesses().is_empty(), "{sql}");
+        }
+    }
 }
 
 #[test]

@@ -117,6 +117,8 @@ fn exchanging_the_connection_itself_leaves_no_statement_behind() {
     fill(&one);
     let plain = std::mem::replace(&mut *one.connection_mut(), Connection::open_in_memory().unwrap());
     drop(one);
+    // Nobody is left who could be asked.
+    plain.execute_batch("CREATE TABLE another(x); DROP TABLE another").unwrap();
     fill(&two);
     drop(two);
     plain.close().expect("no statement is left");
@@ -130,7 +132,10 @@ fn a_leaked_mutable_access_turns_pooling_off_and_nothing_else() {
     fill(&connection);
     fill(&connection);
     assert_eq!(connection.idle_statements(), 0);
+    assert!(connection.take_accesses().unknown && !connection.take_effects().is_empty(), "nothing is heard");
     drop(connection.connection_mut());
+    connection.take_effects();
+    assert!(connection.take_accesses().is_empty() && connection.take_effects().is_empty());
     fill(&connection);
     assert_eq!(connection.idle_statements(), 4);
 }

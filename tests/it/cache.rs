@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use pool_manager::{DatabaseManager, Error, PoolConfig};
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result};
 
-use crate::support::{TestDb, another_process, role};
+use crate::support::{TestDb, another_process, eventually, role};
 
 fn cached_value(db: &DatabaseManager) -> i64 {
     let query =
@@ -193,4 +193,54 @@ fn what_depends_on_more_than_the_database_is_not_kept() {
         }
     }
     assert_eq!(test.db.pool_stats().unwrap().cache_hits, 2);
+}
+
+#[test]
+fn function_pointers_and_boxes_of_one_type_do_not_share_results() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let one: fn(&Connection) -> Result<i64> = |conn| Ok(conn.query_row("SELECT 1", [], |row| row.get(0))?);
+    let two: fn(&Connection) -> Result<i64> = |conn| Ok(conn.query_row("SELECT 2", [], |row| row.get(0))?);
+    let blocking = test.db.blocking();
+    for _ in 0..2 {
+        assert_eq!(*blocking.execute_cached("key", None, one).unwrap(), 1);
+        assert_eq!(*blocking.execute_cached("key", None, two).unwrap(), 2);
+    }
+    assert_eq!(test.db.pool_stats().unwrap().cache_hits, 2);
+    type Boxed = Box<dyn Fn(&Connection) -> Result<i64> + Send>;
+    for number in [3, 4, 3] {
+        let boxed: Boxed = Box::new(move |conn| Ok(conn.query_row("SELECT ?1", [number], |row| row.get(0))?));
+        assert_eq!(*blocking.execute_cached("key", None, boxed).unwrap(), number);
+    }
+    let stats = test.db.pool_stats().unwrap();
+    assert_eq!(
+        (stats.cache_hits, stats.cache_uncacheable),
+        (2, 3),
+        "what is in a box can't be told: it runs each time"
+    );
+}
+
+#[test]
+fn a_replaced_file_is_noticed_by_hits_and_writes_as_well() {
+    let test = TestDb::with_defaults();
+    test.fill(3);
+    let rows = |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
+    let cached = || *test.db.blocking().execute_cached("rows", None, rows).unwrap();
+    assert_eq!((cached(), cached()), (3, 3));
+    let other = test.folder.path().join("other.sqlite");
+    let connection = pool_manager::rusqlite::Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)").unwrap();
+    drop(connection);
+    for left in ["test.sqlite-wal", "test.sqlite-shm"] {
+        std::fs::remove_file(test.folder.path().join(left)).unwrap();
+    }
+    std::fs::rename(&other, test.path()).unwrap();
+    eventually("the new file is noticed, though no connection was idle for long", || cached() == 0);
+    test.db.blocking().execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t VALUES (1, 1)", [])?)).unwrap();
+    assert_eq!(test.foreign().query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(cached(), 1);
+    std::fs::remove_file(test.path()).unwrap();
+    eventually("a missing file is noticed", || {
+        matches!(test.db.blocking().execute_cached("rows", None, rows), Err(Error::FileChanged { .. }))
+    });
 }

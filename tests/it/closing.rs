@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_manager::{DatabaseManager, Error, PoolConfig, shutdown};
 
-use crate::support::{ENDLESS, TestDb, another_process, eventually, role};
+use crate::support::{ENDLESS, TestDb, another_process, count, eventually, role};
 
 #[test]
 fn waiters_are_told_at_once() {
@@ -159,4 +159,154 @@ fn figures_of_all_pools_are_added_up() {
         assert!(names.get(name).is_some_and(serde_json::Value::is_number), "{name} in {names}");
     }
     assert!(serde_json::to_value(of(&one)).unwrap().get("total_connections").is_some());
+}
+
+#[test]
+fn a_pool_opened_while_another_closes_can_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sqlite");
+    for round in 0..50 {
+        let old = DatabaseManager::open(&path).unwrap();
+        old.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE IF NOT EXISTS t (a)")?)).unwrap();
+        let new = std::thread::scope(|scope| {
+            scope.spawn(|| old.blocking().close_pool().unwrap());
+            loop {
+                let new = DatabaseManager::open(&path).unwrap();
+                // As long as closing has not begun, it is the same pool.
+                if new.pool_stats().unwrap().total_acquired == 0 {
+                    break new;
+                }
+                std::thread::yield_now();
+            }
+        });
+        new.blocking().write(|tx| Ok(tx.execute("INSERT INTO t VALUES (1)", [])?)).unwrap();
+        assert_eq!(count(&new, "t").unwrap(), round + 1);
+    }
+}
+
+#[test]
+fn what_outlives_its_pool_stands_in_the_same_lane_as_the_next_pool() {
+    let test = TestDb::new(PoolConfig::builder().acquire_timeout(Duration::from_millis(200)));
+    test.fill(1);
+    let write =
+        |db: &DatabaseManager| db.blocking().write(|tx| Ok(tx.execute("INSERT INTO t (value) VALUES (1)", [])?));
+    let short = PoolConfig::builder().acquire_timeout(Duration::from_millis(200));
+    // Held across the closing of its pool.
+    let held = test.db.blocking().acquire().unwrap();
+    held.execute_batch("BEGIN IMMEDIATE; INSERT INTO t (value) VALUES (5)").unwrap();
+    assert!(matches!(test.db.blocking().close_pool_within(Duration::ZERO), Err(Error::StillInUse { .. })));
+    let next = DatabaseManager::new().with_pooling(test.path(), short.clone()).unwrap();
+    assert!(matches!(write(&next), Err(Error::WriteLaneTimeout { .. })));
+    drop(held);
+    write(&next).unwrap();
+    // Held across the end of its manager: it can still write.
+    let held = next.blocking().acquire().unwrap();
+    drop(next);
+    held.execute_batch("BEGIN IMMEDIATE; INSERT INTO t (value) VALUES (6)").unwrap();
+    let last = DatabaseManager::new().with_pooling(test.path(), short).unwrap();
+    assert!(matches!(write(&last), Err(Error::WriteLaneTimeout { .. })));
+    held.execute_batch("COMMIT").unwrap();
+    write(&last).unwrap();
+    assert_eq!(count(&last, "t WHERE value = 6").unwrap(), 1);
+    assert_eq!(count(&last, "t WHERE value = 5").unwrap(), 0, "rolled back when it was interrupted and given back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_that_is_dropped_is_finished_by_the_next() {
+    let test = TestDb::with_defaults();
+    test.fill(10);
+    let held = test.db.acquire().await.unwrap();
+    let closing = tokio::spawn({
+        let db = test.db.clone();
+        async move { db.close_pool_within(Duration::from_secs(600)).await }
+    });
+    eventually("closing has begun", || matches!(test.db.blocking().read(|_| Ok(())), Err(Error::Closed { .. })));
+    closing.abort();
+    assert!(closing.await.unwrap_err().is_cancelled());
+    drop(held);
+    test.db.close_pool().await.unwrap();
+    let left: Vec<_> = std::fs::read_dir(&test.folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["test.sqlite"], "the log was written back");
+}
+
+#[test]
+fn of_several_who_close_the_most_impatient_interrupts_and_all_wait_for_the_end() {
+    let test = TestDb::with_defaults();
+    test.fill(10);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let db = &test.db;
+        let query = scope.spawn(move || {
+            db.blocking().read(|conn| {
+                tell.send(()).unwrap();
+                Ok(conn.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?)
+            })
+        });
+        told.recv().unwrap();
+        let patient = scope.spawn(|| test.db.blocking().close_pool_within(Duration::from_secs(600)));
+        eventually("closing has begun", || matches!(test.db.blocking().read(|_| Ok(())), Err(Error::Closed { .. })));
+        test.db.blocking().close_pool_within(Duration::ZERO).unwrap();
+        let left: Vec<_> = std::fs::read_dir(&test.folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["test.sqlite"], "told when everything is done, and not before");
+        patient.join().unwrap().unwrap();
+        assert!(matches!(query.join().unwrap(), Err(Error::Interrupted { .. })));
+    });
+}
+
+#[test]
+fn what_waits_for_the_lane_at_the_deadline_is_told() {
+    let test = TestDb::new(PoolConfig::builder().acquire_timeout(Duration::from_secs(600)));
+    test.fill(1);
+    let held = test.db.blocking().acquire().unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let db = &test.db;
+        let plain = scope.spawn(|| db.blocking().execute_with_pool(|conn| Ok(conn.execute("DELETE FROM t", [])?)));
+        eventually("it waits for the lane", || db.pool_stats().unwrap().waiting_writers == 1);
+        let write = scope.spawn(|| db.blocking().write(|tx| Ok(tx.execute("DELETE FROM t", [])?)));
+        eventually("both wait for the lane", || db.pool_stats().unwrap().waiting_writers == 2);
+        assert!(matches!(
+            db.blocking().close_pool_within(Duration::ZERO),
+            Err(Error::StillInUse { connections: 1, .. })
+        ));
+        assert!(matches!(plain.join().unwrap(), Err(Error::Interrupted { .. })));
+        assert!(matches!(write.join().unwrap(), Err(Error::Interrupted { .. })));
+    });
+}
+
+#[test]
+fn signals_end_the_process_again_when_nobody_waits_for_them() {
+    use std::os::unix::process::ExitStatusExt as _;
+    if let Some((role, _)) = role() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let closing = shutdown::close_on_signal(None).unwrap();
+        println!("ready");
+        if role == "finished" {
+            runtime.block_on(closing).unwrap();
+            println!("closed");
+        } else {
+            drop(closing);
+            println!("closed");
+        }
+        loop {
+            std::thread::park();
+        }
+    }
+    for role in ["dropped", "finished"] {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "closing::signals_end_the_process_again_when_nobody_waits_for_them";
+        let mut child = another_process(name, role, &folder.path().join("a.sqlite"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let kill = |id: u32| {
+            assert!(std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
+        };
+        assert!(lines.any(|line| line.unwrap().ends_with("ready")), "the process ended early");
+        if role == "finished" {
+            kill(child.id());
+        }
+        assert!(lines.any(|line| line.unwrap().ends_with("closed")), "the process ended early");
+        kill(child.id());
+        assert_eq!(child.wait().unwrap().signal(), Some(15), "{role}: ended by the signal itself");
+    }
 }

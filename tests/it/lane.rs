@@ -328,3 +328,150 @@ fn a_database_in_memory_is_one_for_all_and_has_no_locks_to_see() {
     assert!(stats.total_created > 1, "several connections: {stats:?}");
     eventually("all connections are back", || db.pool_stats().unwrap().active_connections == 0);
 }
+
+#[test]
+fn the_lane_is_kept_as_long_as_a_statement_that_writes_is_open() {
+    let short = PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_millis(200));
+    let test = TestDb::new(short.busy_timeout(Duration::from_millis(100)));
+    test.fill(1);
+    let one = test.db.blocking().acquire().unwrap();
+    let mut statement = one.prepare("INSERT INTO t (value) VALUES (1), (2) RETURNING id").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    rows.next().unwrap().unwrap();
+    let write = || test.db.blocking().write(|tx| Ok(tx.execute("INSERT INTO t (value) VALUES (3)", [])?));
+    assert!(matches!(write(), Err(Error::WriteLaneTimeout { .. })));
+    // Another statement of the same connection ends half-way meanwhile.
+    let _: i64 = one.query_row("SELECT id FROM t", [], |row| row.get(0)).unwrap();
+    assert!(matches!(write(), Err(Error::WriteLaneTimeout { .. })));
+    drop(rows);
+    write().unwrap();
+}
+
+#[test]
+fn statements_within_a_full_text_insert_do_not_give_the_lane_away() {
+    let test = TestDb::with_defaults();
+    test.fill(0);
+    let create = "CREATE VIRTUAL TABLE words USING fts5(word); CREATE VIRTUAL TABLE boxes USING rtree(id, a, b)";
+    test.db.blocking().write(|tx| Ok(tx.execute_batch(create)?)).unwrap();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)";
+    std::thread::scope(|scope| {
+        for table in ["words(word) SELECT 'word ' || i FROM n", "boxes(id, a, b) SELECT i, i, i + 1 FROM n"] {
+            let db = &test.db;
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    let sql = format!("{many} INSERT INTO {table}");
+                    db.blocking().execute_with_pool(|conn| Ok(conn.execute(&sql, [])?)).unwrap();
+                    db.blocking().execute_with_pool(|conn| Ok(conn.execute("DELETE FROM boxes", [])?)).unwrap();
+                }
+            });
+        }
+        // A transaction that reads first is the one that meets a lock given back too early at once.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    test.db
+                        .blocking()
+                        .execute_pooled_transaction_with(TransactionKind::Deferred, |tx| {
+                            let _: i64 = tx.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?;
+                            Ok(tx.execute("INSERT INTO t (value) VALUES (1)", [])?)
+                        })
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(count(&test.db, "t").unwrap(), 400);
+    assert_eq!(count(&test.db, "words").unwrap(), 10_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_future_gives_its_connection_back_while_it_waits_for_the_lane() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(2).acquire_timeout(Duration::from_secs(600)));
+    test.fill(1);
+    let holder = test.db.acquire().await.unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for grouped in [false, true] {
+        let db = test.db.clone();
+        let waiting = tokio::spawn(async move {
+            let insert = "INSERT INTO t (value) VALUES (1)";
+            if grouped {
+                db.write(move |tx| Ok(tx.execute(insert, [])?)).await
+            } else {
+                db.execute_with_pool(move |conn| Ok(conn.execute(insert, [])?)).await
+            }
+        });
+        eventually("it waits for the lane", || test.db.pool_stats().unwrap().waiting_writers == 1);
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        // Both connections would be taken otherwise, for ten minutes.
+        let rows = |conn: &pool_manager::Connection| {
+            Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?)
+        };
+        assert_eq!(test.db.read(rows).await.unwrap(), 1);
+    }
+}
+
+#[test]
+fn readers_in_memory_read_side_by_side() {
+    let db = DatabaseManager::new()
+        .with_pooling(":memory:", PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_millis(300)))
+        .unwrap();
+    db.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)")?)).unwrap();
+    db.blocking()
+        .read(|conn| {
+            let mut statement = conn.prepare("SELECT a FROM t")?;
+            let mut rows = statement.query([])?;
+            rows.next()?;
+            // One query is open; another connection reads, and none may write.
+            assert_eq!(count(&db, "t")?, 2);
+            let wrote = db.blocking().execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t VALUES (3)", [])?));
+            assert!(matches!(wrote, Err(Error::WriteLaneTimeout { .. })), "{wrote:?}");
+            Ok(())
+        })
+        .unwrap();
+    db.blocking().execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t VALUES (3)", [])?)).unwrap();
+    assert_eq!(count(&db, "t").unwrap(), 3);
+}
+
+#[test]
+fn a_closure_that_waits_for_itself_is_told_at_once() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(1).acquire_timeout(Duration::from_secs(600)));
+    test.fill(1);
+    let blocking = test.db.blocking();
+    let nested = blocking.read(|_| blocking.read(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let test = TestDb::new(PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_secs(600)));
+    test.fill(1);
+    let blocking = test.db.blocking();
+    let nested = blocking.write(|_| blocking.write(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let nested = blocking
+        .write(|_| blocking.execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t (value) VALUES (1)", [])?)));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    assert_eq!(blocking.write(|_| count(&test.db, "t")).unwrap(), 1, "reading beside is no problem");
+}
+
+#[test]
+fn busy_says_how_long_was_waited() {
+    let test = TestDb::new(PoolConfig::builder().busy_timeout(Duration::from_millis(50)));
+    test.fill(1);
+    let foreign = test.foreign();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let at_once = test.db.blocking().execute_pooled_transaction_with(TransactionKind::Deferred, |tx| {
+        let _: i64 = tx.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?;
+        Ok(tx.execute("INSERT INTO t (value) VALUES (1)", [])?)
+    });
+    assert!(matches!(at_once, Err(Error::Busy { waited: Duration::ZERO, .. })), "{at_once:?}");
+    let waited = test.db.blocking().write(|_| Ok(()));
+    assert!(matches!(waited, Err(Error::Busy { waited, .. }) if waited >= Duration::from_millis(50)), "{waited:?}");
+}
+
+#[test]
+fn a_read_closure_writes_no_other_way_either() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    for sql in ["\u{feff}BEGIN", "BEGIN IMMEDIATE; INSERT INTO t (value) VALUES (1); COMMIT"] {
+        let _ = test.db.blocking().read(|conn| Ok(conn.execute_batch(sql)?));
+    }
+    assert_eq!(count(&test.db, "t").unwrap(), 1);
+}

@@ -5,11 +5,15 @@
 
 mod cache;
 mod closing;
+mod grouping;
 mod lane;
+mod live;
 mod opening;
 mod promises;
 mod real_data;
+mod reset;
 mod schema;
 mod settings;
+mod statements;
 mod support;
 mod transactions;

@@ -161,3 +161,63 @@ fn a_dropped_manager_closes_its_pool() {
     let other = DatabaseManager::new().with_pooling(&path, PoolConfig::builder().max_connections(7)).unwrap();
     assert_eq!(other.config().max_connections(), 7);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_file_that_does_not_exist_yet_is_that_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, link, further) =
+        (folder.path().join("a.sqlite"), folder.path().join("link.sqlite"), folder.path().join("further.sqlite"));
+    std::os::unix::fs::symlink("a.sqlite", &link).unwrap();
+    std::os::unix::fs::symlink(&link, &further).unwrap();
+    let by_link = DatabaseManager::open(&further).unwrap();
+    let by_name = DatabaseManager::open(&target).unwrap();
+    assert_eq!(by_link.path(), by_name.path());
+    let _held = by_link.blocking().acquire().unwrap();
+    assert_eq!(by_name.pool_stats().unwrap().active_connections, 1, "one pool");
+    let (round, trip) = (folder.path().join("round"), folder.path().join("trip"));
+    std::os::unix::fs::symlink(&round, &trip).unwrap();
+    std::os::unix::fs::symlink(&trip, &round).unwrap();
+    assert!(matches!(DatabaseManager::open(&round), Err(Error::InvalidPath { .. })));
+}
+
+#[test]
+fn several_direct_connections_may_open_a_new_file_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    DatabaseManager::builder().path(&path).use_pool(false).build().unwrap();
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn figures_do_not_wait_for_a_pool_that_is_being_opened() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("locked.sqlite");
+    let locker = pool_manager::rusqlite::Connection::open(&path).unwrap();
+    locker.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE").unwrap();
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let config = PoolConfig::builder().busy_timeout(std::time::Duration::from_secs(600));
+            DatabaseManager::new().with_pooling(&path, config).unwrap()
+        });
+        // Whether it has begun or not, this returns; the lock goes only after it.
+        for _ in 0..50 {
+            let all = DatabaseManager::global_pool_stats();
+            assert!(all.pools.iter().any(|(path, _)| *path == test.db.path()));
+            std::thread::yield_now();
+        }
+        locker.execute_batch("ROLLBACK").unwrap();
+        opening.join().unwrap();
+    });
+}

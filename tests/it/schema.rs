@@ -236,7 +236,10 @@ fn create_all_makes_all_tables_or_none() {
             .unwrap()
     };
     let found = problems(blocking.create_all([table("one"), table("taken"), table("two")]).expect_err("taken differs"));
-    assert_eq!(found, [r#"table "taken" exists already and differs from its description in column "a""#]);
+    assert_eq!(
+        found,
+        [r#"table "taken" exists already and differs from its description: column "a" is not described"#]
+    );
     blocking.create_all([table("one"), Schema::new("wrong")]).expect_err("no columns");
     assert_eq!(tables(), 1);
     blocking.create_all([table("one"), table("two")]).unwrap();
@@ -277,4 +280,28 @@ fn more_columns_than_sqlite_takes_are_an_error() {
     test.db.blocking().create(wide(1_999)).unwrap();
     let error = test.db.blocking().create(wide(2_500)).expect_err("more than SQLite takes");
     assert!(error.to_string().contains("too many columns"), "{error}");
+}
+
+#[test]
+fn an_existing_table_is_compared_exactly_and_the_difference_is_shown() {
+    let test = TestDb::with_defaults();
+    let blocking = test.db.blocking();
+    let described = || table("s").column(Column::string("v").default("a b"));
+    for (made, differs) in [
+        ("CREATE TABLE s (id INTEGER PRIMARY KEY, v TEXT DEFAULT 'a b')", None),
+        ("create table \"s\"(id INTEGER PRIMARY KEY NOT NULL,v TEXT DEFAULT 'a b')", None),
+        ("CREATE TABLE s (id INTEGER PRIMARY KEY, v TEXT DEFAULT 'a  b')", Some("v")),
+        ("CREATE TABLE s (id INTEGER PRIMARY KEY, \"v \" TEXT DEFAULT 'a b')", Some("is missing")),
+        ("CREATE TABLE s (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT DEFAULT 'a b')", Some("AUTOINCREMENT")),
+        ("CREATE TABLE s (id INTEGER PRIMARY KEY, v TEXT AS (id))", Some("GENERATED")),
+        ("CREATE TABLE s (v TEXT DEFAULT 'a b', id INTEGER PRIMARY KEY)", Some("order")),
+        ("CREATE TABLE s (id TEXT PRIMARY KEY, v TEXT DEFAULT 'a b')", Some("TEXT PRIMARY KEY")),
+    ] {
+        blocking.write(|tx| Ok(tx.execute_batch(&format!("DROP TABLE IF EXISTS s; {made}"))?)).unwrap();
+        match (blocking.create(described()), differs) {
+            (Ok(()), None) => {}
+            (Err(error), Some(how)) => assert!(error.to_string().contains(how), "{made}: {error}"),
+            (done, _) => panic!("{made}: {done:?}"),
+        }
+    }
 }

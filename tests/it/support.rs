@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pool_manager::{DatabaseManager, PoolConfig, PoolConfigBuilder, Result};
 
 /// A database file in a folder that goes away with it.
@@ -84,4 +86,33 @@ pub(crate) fn another_process(test: &str, role: &str, path: &std::path::Path) ->
 pub(crate) fn role() -> Option<(String, PathBuf)> {
     let role = std::env::var("POOL_TEST_ROLE").ok()?;
     Some((role, std::env::var_os("POOL_TEST_PATH")?.into()))
+}
+
+/// Collects what is logged, for one thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs something on this thread and returns what it logged there.
+pub(crate) fn logged<T>(run: impl FnOnce() -> T) -> String {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let text = log.0.lock().clone();
+    String::from_utf8(text).unwrap()
 }

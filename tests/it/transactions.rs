@@ -121,3 +121,51 @@ fn a_transaction_by_hand_rolls_back_unless_committed() {
     tx.rollback().unwrap();
     assert_eq!(conn.query_row("SELECT group_concat(id) FROM t", [], |row| row.get::<_, String>(0)).unwrap(), "2");
 }
+
+#[test]
+fn a_transaction_that_ends_early_keeps_nothing_and_runs_nothing_after() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    for ending in [
+        "INSERT OR ROLLBACK INTO t VALUES (1, 0)",
+        "ROLLBACK",
+        "COMMIT",
+        "END",
+        "COMMIT; BEGIN",
+        "ROLLBACK; BEGIN IMMEDIATE",
+        "ROLLBACK; SAVEPOINT mine",
+    ] {
+        let done = test.db.blocking().execute_pooled_transaction(|tx| {
+            tx.execute("INSERT INTO t VALUES (10, 0)", [])?;
+            // A closure that does not look at its errors.
+            let _ = tx.execute_batch(ending);
+            let _ = tx.execute("INSERT INTO t VALUES (11, 0)", []);
+            let _ = tx.execute_batch("COMMIT");
+            Ok(())
+        });
+        assert!(matches!(done, Err(Error::TransactionEnded)), "{ending}: {done:?}");
+        assert_eq!(count(&test.db, "t").unwrap(), 1, "{ending}");
+        let done = test.db.blocking().execute_pooled_operations(vec![
+            operation(|tx| Ok(tx.execute("INSERT INTO t VALUES (10, 0)", [])?)),
+            operation(move |tx| Ok(tx.execute_batch(ending).map_or(0, |()| 1))),
+            operation(|tx| Ok(tx.execute("INSERT INTO t VALUES (11, 0)", [])?)),
+        ]);
+        assert!(matches!(done, Err(Error::TransactionEnded)), "{ending}: {done:?}");
+        assert_eq!(count(&test.db, "t").unwrap(), 1, "{ending}");
+    }
+    // One that has only read has nothing to lose, and is told all the same.
+    let done = test.db.blocking().execute_pooled_transaction(|tx| Ok(tx.execute_batch("ROLLBACK")?));
+    assert!(matches!(done, Err(Error::TransactionEnded)), "{done:?}");
+    // By hand, too.
+    let conn = test.db.blocking().acquire().unwrap();
+    let tx = conn.transaction().unwrap();
+    tx.execute("INSERT INTO t VALUES (10, 0)", []).unwrap();
+    tx.execute_batch("COMMIT").expect_err("only its owner may");
+    tx.execute("INSERT INTO t VALUES (11, 0)", []).expect_err("it is over");
+    assert!(matches!(tx.commit(), Err(Error::TransactionEnded)));
+    assert_eq!(conn.execute("INSERT INTO t VALUES (12, 0)", []).unwrap(), 1, "the connection goes on");
+    let tx = conn.transaction().unwrap();
+    tx.execute("INSERT INTO t VALUES (13, 0)", []).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(count(&test.db, "t").unwrap(), 3);
+}

@@ -36,6 +36,14 @@ pub(crate) enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file or folder could not be written.
+    #[error("cannot write {path}")]
+    Unwritable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// `cargo metadata` answered something else than expected.
     #[error("cannot understand what cargo metadata says")]
     Metadata {

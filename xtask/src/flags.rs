@@ -32,10 +32,14 @@ pub(crate) enum Command {
     Loom(LoomFlags),
     /// Run the tests of the unsafe parts under AddressSanitizer (nightly) and valgrind, where they are installed
     San(SanFlags),
+    /// Feed the readers of settings invented input (nightly), where the tools are installed
+    Fuzz(FuzzFlags),
     /// Run the tests of pool-core's unsafe parts under miri, where it is installed
     Miri(MiriFlags),
     /// Put one pool under thousands of tasks and threads
     Stress(StressFlags),
+    /// Show the settings that hold and where each comes from
+    Config(ConfigFlags),
     /// Measure ours beside its peers
     Bench(BenchFlags),
     /// Do everything that decides whether a change lands
@@ -116,6 +120,27 @@ pub(crate) struct SanFlags {
     /// Only valgrind, on the build that `test` has made already
     #[arg(long)]
     pub(crate) valgrind_only: bool,
+}
+
+/// Flags of `fuzz`.
+#[derive(Debug, Args)]
+pub(crate) struct FuzzFlags {
+    /// Seconds to go on for
+    #[arg(long, default_value_t = 60)]
+    pub(crate) seconds: u32,
+}
+
+/// Flags of `config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFlags {
+    /// A file of settings [default: what POOL_CONFIG names, else the pool.toml here or above]
+    pub(crate) file: Option<PathBuf>,
+    /// Show the settings of this database, with its own table
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Write pool.example.toml and pool.schema.json anew from the table of settings
+    #[arg(long, conflicts_with_all = ["file", "database"])]
+    pub(crate) write: bool,
 }
 
 /// Flags of `miri`.

@@ -9,6 +9,7 @@
 
 mod bench;
 mod ci;
+mod config;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(not(feature = "demo"))]
@@ -17,6 +18,7 @@ mod demo;
 mod docs;
 mod error;
 mod flags;
+mod fuzz;
 mod house;
 mod layers;
 mod lint;
@@ -64,8 +66,10 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Props(flags) => props::run(&flags),
         Command::Loom(flags) => loom::run(&flags),
         Command::San(flags) => san::run(&flags),
+        Command::Fuzz(flags) => fuzz::run(&flags),
         Command::Miri(flags) => miri::run(&flags),
         Command::Stress(flags) => stress::run(&flags),
+        Command::Config(flags) => config::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         Command::Ci => ci::run(),
     }

@@ -69,7 +69,7 @@ pub(crate) fn nightly_is_installed() -> bool {
 }
 
 /// The machine's own target, `x86_64-unknown-linux-gnu` say.
-fn host() -> Result<String, Error> {
+pub(crate) fn host() -> Result<String, Error> {
     let rustc = Process::new("rustc").arg("-vV");
     let output = String::from_utf8_lossy(&rustc.read()?).into_owned();
     let host = output.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);

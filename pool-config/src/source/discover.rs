@@ -16,11 +16,39 @@ pub(crate) fn find() -> Option<PathBuf> {
     find_from(std::env::var_os(VARIABLE), std::env::current_dir().ok().as_deref())
 }
 
+/// Returns the places that decide which file is found: that file, and the nearer ones where none is.
+pub(crate) fn candidates() -> Vec<PathBuf> {
+    candidates_from(std::env::var_os(VARIABLE), std::env::current_dir().ok().as_deref())
+}
+
 fn find_from(named: Option<OsString>, folder: Option<&Path>) -> Option<PathBuf> {
-    if let Some(named) = named.filter(|named| !named.is_empty()) {
-        return Some(named.into());
+    match is_given(named) {
+        Some(named) => Some(named),
+        None => places(folder).find(|file| exists(file)),
     }
-    folder?.ancestors().map(|folder| folder.join(FILE)).find(|file| file.symlink_metadata().is_ok())
+}
+
+fn candidates_from(named: Option<OsString>, folder: Option<&Path>) -> Vec<PathBuf> {
+    match is_given(named) {
+        Some(named) => vec![named],
+        None => {
+            let mut found = false;
+            places(folder).take_while(|file| !std::mem::replace(&mut found, exists(file))).collect()
+        }
+    }
+}
+
+/// An empty name counts as none.
+fn is_given(named: Option<OsString>) -> Option<PathBuf> {
+    named.filter(|named| !named.is_empty()).map(PathBuf::from)
+}
+
+fn places(folder: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    folder.into_iter().flat_map(Path::ancestors).map(|folder| folder.join(FILE))
+}
+
+fn exists(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
 }
 
 #[cfg(test)]
@@ -40,6 +68,18 @@ mod tests {
         assert_eq!(find_from(None, Some(&deep)), Some(root.path().join("a").join(FILE)));
         assert_eq!(find_from(Some("x.json".into()), Some(&deep)), Some(PathBuf::from("x.json")));
         assert_eq!(find_from(None, None), None);
+    }
+
+    #[test]
+    fn nearer_places_decide_as_well() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(root.path().join("a").join(FILE), "").unwrap();
+        let places = [deep.join(FILE), root.path().join("a").join(FILE)];
+        assert_eq!(candidates_from(None, Some(&deep)), places);
+        assert_eq!(candidates_from(Some("x.json".into()), Some(&deep)), [PathBuf::from("x.json")]);
+        assert!(candidates_from(None, None).is_empty());
     }
 
     #[cfg(unix)]

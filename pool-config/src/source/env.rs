@@ -75,7 +75,8 @@ fn raw(key: Key, value: &str) -> Raw {
     match key.kind() {
         Kind::Flag if is(on) => Raw::from(true),
         Kind::Flag if is(off) => Raw::from(false),
-        Kind::Count { .. } | Kind::Size { .. } | Kind::Time { .. }
+        Kind::Share => text.parse::<f64>().map_or_else(|_| Raw::from(value), Raw::from),
+        Kind::Count { .. } | Kind::Size { .. } | Kind::PowerOfTwo { .. } | Kind::Time { .. }
             if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) =>
         {
             number(text, 10)

@@ -10,10 +10,7 @@ use figment::value::{Empty, Tag, Value as Raw};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::text::{Said, Unparsed, Written, number};
-
-/// How deep tables mean something: the document, `databases`, one database.
-const LEVELS: usize = 3;
+use super::text::{LEVELS, Said, Unparsed, Written, number};
 
 /// Parses a document into its entries, in the order they are written.
 pub(crate) fn parse(text: &str) -> Result<Vec<Written>, Unparsed> {

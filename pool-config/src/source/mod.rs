@@ -6,11 +6,14 @@
 mod discover;
 mod env;
 mod file;
+#[cfg(feature = "json")]
 mod json;
 mod lines;
 mod provider;
 mod text;
 mod toml;
+#[cfg(feature = "yaml")]
+mod yaml;
 
 use std::ffi::OsString;
 use std::panic::Location;
@@ -26,7 +29,7 @@ use crate::preset::Preset;
 use crate::value::Value;
 
 pub(crate) use provider::Foreign;
-pub(crate) use text::Text;
+pub(crate) use text::{Format, Text};
 
 /// One source of settings.
 #[derive(Debug, Clone)]
@@ -88,4 +91,13 @@ pub(crate) fn read(source: &Source) -> Reading {
         }
     }
     reading
+}
+
+/// Returns every file that decides what a source says, missing ones included.
+pub(crate) fn files(source: &Source) -> Vec<PathBuf> {
+    match source {
+        Source::File { path, .. } => vec![path.clone()],
+        Source::Discover => discover::candidates(),
+        _ => Vec::new(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Text in one of the formats, with the name it has in origins and errors.
 //!
-//! Owns what TOML and JSON have in common: size limit, tables of databases, origins; it must not know files.
+//! Owns what the formats have in common: size limit, tables of databases, origins; it must not know files.
 //! Invariant: no more than [`LIMIT`] bytes are ever parsed.
 
 use std::path::Path;
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use figment::value::Value as Raw;
 
 use super::lines::Lines;
-use super::{json, toml};
 use crate::error::Problem;
 use crate::layer::Reading;
 use crate::origin::Origin;
@@ -20,28 +19,69 @@ pub(crate) const LIMIT: u64 = 1 << 20;
 /// The table that holds one table a database.
 pub(crate) const DATABASES: &str = "databases";
 
+/// How deep tables mean something: the document, `databases`, one database.
+#[cfg(any(feature = "json", feature = "yaml"))]
+pub(crate) const LEVELS: usize = 3;
+
+/// The key with which editors are told where the schema of a file is; it sets nothing.
+const SCHEMA: &str = "$schema";
+
 /// How settings are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Toml,
+    #[cfg(feature = "json")]
     Json,
+    #[cfg(feature = "yaml")]
+    Yaml,
 }
 
 impl Format {
+    /// The ends of file names, each with its format.
+    const ENDINGS: &[(&str, Format)] = &[
+        ("toml", Format::Toml),
+        #[cfg(feature = "json")]
+        ("json", Format::Json),
+        #[cfg(feature = "yaml")]
+        ("yaml", Format::Yaml),
+        #[cfg(feature = "yaml")]
+        ("yml", Format::Yaml),
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Toml => "TOML",
+            #[cfg(feature = "json")]
             Format::Json => "JSON",
+            #[cfg(feature = "yaml")]
+            Format::Yaml => "YAML",
         }
     }
 
     /// Tells the format from the end of a file name.
     pub(crate) fn of(path: &Path) -> Option<Format> {
         let extension = path.extension()?;
-        [(Format::Toml, "toml"), (Format::Json, "json")]
-            .into_iter()
-            .find(|(_, name)| extension.eq_ignore_ascii_case(name))
-            .map(|(format, _)| format)
+        Self::ENDINGS.iter().find(|(ending, _)| extension.eq_ignore_ascii_case(ending)).map(|(_, format)| *format)
+    }
+
+    /// Lists the ends of file names, as `.toml or .json`.
+    pub(crate) fn endings() -> String {
+        let endings: Vec<String> = Self::ENDINGS.iter().map(|(ending, _)| format!(".{ending}")).collect();
+        match endings.as_slice() {
+            [only] => only.clone(),
+            [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+            [] => String::new(),
+        }
+    }
+
+    fn parse(self, text: &str) -> Result<Vec<Written>, Unparsed> {
+        match self {
+            Format::Toml => super::toml::parse(text),
+            #[cfg(feature = "json")]
+            Format::Json => super::json::parse(text),
+            #[cfg(feature = "yaml")]
+            Format::Yaml => super::yaml::parse(text),
+        }
     }
 }
 
@@ -78,12 +118,8 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    pub(crate) fn toml(name: &str, text: String) -> Text {
-        Text { place: Place::Named(name.into()), format: Format::Toml, text: text.into() }
-    }
-
-    pub(crate) fn json(name: &str, text: String) -> Text {
-        Text { place: Place::Named(name.into()), format: Format::Json, text: text.into() }
+    pub(crate) fn named(name: &str, format: Format, text: String) -> Text {
+        Text { place: Place::Named(name.into()), format, text: text.into() }
     }
 
     /// Parses the text and takes in what it says.
@@ -92,14 +128,10 @@ impl Text {
             reading.problems.push(Problem::TooLarge { name: self.place.name(), limit: LIMIT });
             return;
         }
-        // Editors on Windows put a byte order mark in front; neither format knows it.
+        // Editors on Windows put a byte order mark in front, which says nothing.
         let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
         let lines = Lines::of(text);
-        let parsed = match self.format {
-            Format::Toml => toml::parse(text),
-            Format::Json => json::parse(text),
-        };
-        match parsed {
+        match self.format.parse(text) {
             Ok(table) => self.take_table(&lines, table, reading),
             Err(Unparsed { at, reason }) => reading.problems.push(Problem::Syntax {
                 name: self.place.name(),
@@ -115,6 +147,7 @@ impl Text {
         for Written { key, at, said } in table {
             let origin = self.place.origin(lines.line(at), &key);
             match said {
+                Said::Plain(Raw::String(..)) if key == SCHEMA => {}
                 Said::Table(databases) if key == DATABASES => self.take_databases(lines, databases, reading),
                 said if key == DATABASES => {
                     reading.problems.push(not_a_table(&key, &said, origin, "one table for each database"));

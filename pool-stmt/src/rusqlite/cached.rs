@@ -3,13 +3,14 @@
 //! Owns what happens when it is given back. Must not know how statements are found or kept.
 //! Invariant: what goes back is reset and has no bindings.
 
-use super::StatementConnection;
 use super::card::Card;
 use super::loan::Loan;
 use super::watch::is_doubtful;
+use super::{Fate, StatementConnection};
 use crate::facts::Facts;
+use crate::known::StatementFailure;
 use crate::membership::StatementEvent;
-use rusqlite::{AndThenRows, BindIndex, MappedRows, Params, Row, Rows, Statement, StatementStatus, ToSql, ffi};
+use rusqlite::{AndThenRows, BindIndex, MappedRows, Params, Row, Rows, Statement, ToSql, ffi};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,12 +26,15 @@ pub struct CachedStatement<'c> {
     connection: &'c StatementConnection,
     /// `None` only while it is dropped.
     loan: Option<Loan<'c, Card>>,
-    keep: bool,
+    fate: Fate,
+    /// Whether rows were given out: how they ended is not known, nor, if they were leaked, whether they did.
+    gave_rows: bool,
 }
 
 impl<'c> CachedStatement<'c> {
-    pub(super) fn new(connection: &'c StatementConnection, loan: Loan<'c, Card>) -> Self {
-        Self { connection, loan: Some(loan), keep: true }
+    #[inline]
+    pub(super) fn new(connection: &'c StatementConnection, loan: Loan<'c, Card>, fate: Fate) -> Self {
+        Self { connection, loan: Some(loan), fate, gave_rows: false }
     }
 
     /// Returns what is known about this statement, as it was prepared.
@@ -39,12 +43,12 @@ impl<'c> CachedStatement<'c> {
     /// [`StatementConnection::take_accesses`] covers that too.
     #[must_use]
     pub fn facts(&self) -> &Arc<Facts> {
-        &self.loan().card().facts
+        self.loan().card().facts()
     }
 
     /// Finalizes the statement instead of keeping it.
     pub fn discard(mut self) {
-        self.keep = false;
+        self.fate = Fate::Discarded;
     }
 
     /// Runs a statement that returns no rows; returns the number of rows it changed.
@@ -54,7 +58,8 @@ impl<'c> CachedStatement<'c> {
     /// As [`rusqlite::Statement::execute`].
     #[inline]
     pub fn execute<P: Params>(&mut self, params: P) -> rusqlite::Result<usize> {
-        self.statement_mut().execute(params)
+        let result = self.statement_mut().execute(params);
+        self.seen(result)
     }
 
     /// Runs an `INSERT` of one row and returns its rowid.
@@ -64,7 +69,8 @@ impl<'c> CachedStatement<'c> {
     /// As [`rusqlite::Statement::insert`].
     #[inline]
     pub fn insert<P: Params>(&mut self, params: P) -> rusqlite::Result<i64> {
-        self.statement_mut().insert(params)
+        let result = self.statement_mut().insert(params);
+        self.seen(result)
     }
 
     /// Runs a query and returns its rows.
@@ -74,6 +80,7 @@ impl<'c> CachedStatement<'c> {
     /// As [`rusqlite::Statement::query`].
     #[inline]
     pub fn query<P: Params>(&mut self, params: P) -> rusqlite::Result<Rows<'_>> {
+        self.gave_rows = true;
         self.statement_mut().query(params)
     }
 
@@ -88,6 +95,7 @@ impl<'c> CachedStatement<'c> {
         P: Params,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
     {
+        self.gave_rows = true;
         self.statement_mut().query_map(params, map)
     }
 
@@ -103,6 +111,7 @@ impl<'c> CachedStatement<'c> {
         E: From<rusqlite::Error>,
         F: FnMut(&Row<'_>) -> Result<T, E>,
     {
+        self.gave_rows = true;
         self.statement_mut().query_and_then(params, map)
     }
 
@@ -113,7 +122,8 @@ impl<'c> CachedStatement<'c> {
     /// As [`rusqlite::Statement::exists`].
     #[inline]
     pub fn exists<P: Params>(&mut self, params: P) -> rusqlite::Result<bool> {
-        self.statement_mut().exists(params)
+        let result = self.statement_mut().exists(params);
+        self.seen(result)
     }
 
     /// Runs a query and maps its first row.
@@ -127,7 +137,8 @@ impl<'c> CachedStatement<'c> {
         P: Params,
         F: FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     {
-        self.statement_mut().query_row(params, map)
+        let result = self.statement_mut().query_row(params, map);
+        self.seen(result)
     }
 
     /// Runs a query and maps its only row.
@@ -141,7 +152,8 @@ impl<'c> CachedStatement<'c> {
         P: Params,
         F: FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     {
-        self.statement_mut().query_one(params, map)
+        let result = self.statement_mut().query_one(params, map);
+        self.seen(result)
     }
 
     /// Binds one parameter.
@@ -161,12 +173,14 @@ impl<'c> CachedStatement<'c> {
     /// As [`rusqlite::Statement::raw_execute`].
     #[inline]
     pub fn raw_execute(&mut self) -> rusqlite::Result<usize> {
-        self.statement_mut().raw_execute()
+        let result = self.statement_mut().raw_execute();
+        self.seen(result)
     }
 
     /// Runs a query with the parameters bound before and returns its rows.
     #[inline]
     pub fn raw_query(&mut self) -> Rows<'_> {
+        self.gave_rows = true;
         self.statement_mut().raw_query()
     }
 
@@ -174,6 +188,49 @@ impl<'c> CachedStatement<'c> {
     #[inline]
     pub fn clear_bindings(&mut self) {
         self.statement_mut().clear_bindings();
+    }
+
+    /// Looks at the result of a run that is over.
+    #[inline]
+    fn seen<T>(&mut self, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        if let Err(error) = &result {
+            self.note_error(Some(error));
+        }
+        result
+    }
+
+    /// Draws the conclusions from an error; the last one of the connection if it is not known.
+    #[cold]
+    fn note_error(&mut self, error: Option<&rusqlite::Error>) {
+        let code = self.connection.lodging().last_code();
+        if is_doubtful(code) {
+            self.connection.watch().doubt();
+        }
+        if is_serious(code) && self.fate == Fate::Kept {
+            self.fate = Fate::Discarded;
+        }
+        let failure = match error {
+            Some(rusqlite::Error::SqliteFailure(failure, message)) => {
+                let message = message.clone().unwrap_or_else(|| failure.to_string());
+                Some(StatementFailure::new(failure.extended_code, message))
+            }
+            // Not of the statement, but of what its user made of it.
+            Some(_) => None,
+            None => Some(StatementFailure::new(code, ffi::code_to_str(code))),
+        };
+        if let Some(failure) = failure {
+            self.loan().card().known().failed(failure);
+        }
+    }
+
+    /// Ends what rows may have been left running.
+    fn end_rows(&mut self) {
+        let code = self.connection.lodging().last_code();
+        if !matches!(code & 0xff, ffi::SQLITE_OK | ffi::SQLITE_ROW | ffi::SQLITE_DONE) {
+            self.note_error(None);
+        }
+        // Rows that were leaked have left it running; dropping others resets it.
+        drop(self.statement_mut().raw_query());
     }
 
     #[inline]
@@ -207,33 +264,23 @@ impl fmt::Debug for CachedStatement<'_> {
 }
 
 impl Drop for CachedStatement<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let code = self.connection.lodging().last_code();
-        if is_doubtful(code) {
-            self.connection.watch().doubt();
+        if self.gave_rows && !self.loan().card().is_empty() {
+            self.end_rows();
         }
-        let empty = self.loan().card().is_empty();
-        if !empty {
-            let statement = self.statement_mut();
-            // Rows that were leaked have left it running; dropping others resets it.
-            drop(statement.raw_query());
-            if statement.parameter_count() > 0 {
-                statement.clear_bindings();
+        if self.loan().card().has_parameters {
+            self.statement_mut().clear_bindings();
+        }
+        let Some(loan) = self.loan.take() else { return };
+        match self.fate {
+            Fate::Kept => loan.end(true),
+            Fate::Discarded => {
+                self.connection.count(StatementEvent::Discard, 1);
+                loan.card().known().count(StatementEvent::Discard, 1);
+                loan.end(false);
             }
-        }
-        let Some(mut loan) = self.loan.take() else { return };
-        if !empty {
-            let reprepares = loan.statement().reset_status(StatementStatus::RePrepare);
-            self.connection.count(StatementEvent::Reprepare, u64::try_from(reprepares).unwrap_or_default());
-        }
-        let keep = self.keep && self.connection.capacity() > 0 && loan.card().is_worth_keeping() && !is_serious(code);
-        if !keep {
-            loan.card_mut().flush_uses();
-        }
-        if loan.end(keep) {
-            self.connection.count(StatementEvent::Evict, 1);
-        } else if !keep && self.connection.capacity() > 0 {
-            self.connection.count(StatementEvent::Discard, 1);
+            Fate::Passing => loan.end(false),
         }
     }
 }

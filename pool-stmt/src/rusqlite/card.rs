@@ -1,33 +1,63 @@
 //! What is remembered of one prepared statement of one connection.
 //!
-//! Owns the link from a prepared statement to its facts and its use count. Must not know the connection.
-//! Invariant: uses are counted here and handed on in bundles, so that connections do not contend for the shared count.
+//! Owns the link from a prepared statement to its facts and its counts. Must not know the connection.
+//! Invariant: what is counted here is handed on in bundles, so that connections do not contend for the shared counts, and nothing
+//! is lost when the statement goes.
 
-use super::classify;
-use super::recorder::Recording;
-use crate::facts::{Accesses, Column, Facts, StatementKind};
-use crate::registry::{KnownStatement, StatementRegistry};
-use rusqlite::Statement;
+use super::lodging::Resident;
+use crate::facts::{Facts, StatementKind};
+use crate::known::KnownStatement;
+use crate::membership::{Counters, StatementEvent};
+use crate::registry::StatementRegistry;
+use rusqlite::{Statement, StatementStatus};
 use std::sync::Arc;
 
-/// After how many uses the shared count is told.
+/// After how many uses what was counted is told at the latest.
 const BUNDLE: u32 = 32;
 
 /// What is remembered of one prepared statement.
 #[derive(Debug)]
 pub(super) struct Card {
-    pub(super) facts: Arc<Facts>,
-    pub(super) known: Arc<KnownStatement>,
+    facts: Arc<Facts>,
+    known: Arc<KnownStatement>,
+    counters: Arc<Counters>,
     /// Whether a change of the schema can change it.
     pub(super) has_tables: bool,
+    pub(super) has_parameters: bool,
     /// The epoch of the connection's schema in which it was prepared.
     pub(super) epoch: u64,
     /// The latest observation in which it is listed; 0 for none.
     pub(super) observation: u64,
-    pub(super) uses: u32,
+    /// Uses not told yet.
+    uses: u32,
+    /// After how many of them they are told next.
+    bundle: u32,
 }
 
 impl Card {
+    pub(super) fn new(facts: Arc<Facts>, known: Arc<KnownStatement>, counters: &Arc<Counters>, epoch: u64) -> Self {
+        Self {
+            has_tables: facts.accesses.touches_tables(),
+            has_parameters: !facts.parameters.is_empty(),
+            facts,
+            known,
+            counters: Arc::clone(counters),
+            epoch,
+            observation: 0,
+            uses: 0,
+            bundle: 1,
+        }
+    }
+
+    #[inline]
+    pub(super) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    pub(super) fn known(&self) -> &KnownStatement {
+        &self.known
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.facts.kind == StatementKind::Empty
     }
@@ -37,58 +67,57 @@ impl Card {
         self.facts.kind != StatementKind::Empty && !self.facts.accesses.changes_schema
     }
 
+    /// Counts a use; returns whether it is time to [tell](Self::tell).
     #[inline]
-    pub(super) fn count_use(&mut self, registry: &StatementRegistry) {
+    pub(super) const fn count_use(&mut self) -> bool {
         self.uses += 1;
-        if self.uses >= BUNDLE {
-            self.flush_uses();
-            registry.remember(&self.known);
+        self.uses >= self.bundle
+    }
+
+    /// Tells what was counted since the last time, here and by SQLite.
+    #[cold]
+    pub(super) fn tell(&mut self, statement: &Statement<'_>, registry: &StatementRegistry) {
+        self.bundle = (self.bundle * 2).min(BUNDLE);
+        let uses = u64::from(self.uses);
+        self.hand_on(statement);
+        registry.used(&self.known, uses);
+    }
+
+    fn hand_on(&mut self, statement: &Statement<'_>) {
+        self.known.count(StatementEvent::Hit, u64::from(std::mem::take(&mut self.uses)));
+        if self.is_empty() {
+            return;
+        }
+        let statuses = [
+            (StatementStatus::Run, StatementEvent::Run),
+            (StatementStatus::VmStep, StatementEvent::Step),
+            (StatementStatus::FullscanStep, StatementEvent::FullscanStep),
+            (StatementStatus::Sort, StatementEvent::Sort),
+            (StatementStatus::AutoIndex, StatementEvent::AutoIndexRow),
+            (StatementStatus::RePrepare, StatementEvent::Reprepare),
+        ];
+        for (status, event) in statuses {
+            // SQLite counts in 32 bits without a sign.
+            let times = u64::from(statement.reset_status(status).cast_unsigned());
+            if times > 0 {
+                self.known.count(event, times);
+                self.counters.count(event, times);
+            }
+        }
+        if self.known.wants_memory() {
+            self.known.takes_memory(u64::from(statement.get_status(StatementStatus::MemUsed).cast_unsigned()));
         }
     }
-
-    pub(super) fn flush_uses(&mut self) {
-        self.known.used(u64::from(std::mem::take(&mut self.uses)));
-    }
 }
 
-impl Drop for Card {
-    fn drop(&mut self) {
-        self.flush_uses();
+impl Resident for Card {
+    fn evicted(&mut self) {
+        self.known.count(StatementEvent::Evict, 1);
+        self.counters.count(StatementEvent::Evict, 1);
     }
-}
 
-/// Puts together what is known about a statement.
-pub(super) fn facts(
-    text: &str,
-    statement: &Statement<'_>,
-    recording: Recording,
-    is_deterministic: impl Fn(&str) -> bool,
-) -> Facts {
-    let Recording { mut accesses, first_write } = recording;
-    let mut kind = classify::kind(text);
-    let explains = statement.is_explain() != 0;
-    if explains {
-        kind = StatementKind::Explain;
-        // It shows what would be done and does none of it.
-        accesses = Accesses { unknown: true, ..Accesses::default() };
+    fn leave(&mut self, statement: &Statement<'_>) {
+        self.known.add_uses(u64::from(self.uses));
+        self.hand_on(statement);
     }
-    if kind == StatementKind::Query {
-        kind = first_write.unwrap_or(kind);
-    }
-    // It may renumber the rows of tables and says nothing of what it does.
-    accesses.changes_schema |= kind == StatementKind::Vacuum;
-    let read_only = explains
-        || (matches!(kind, StatementKind::Query | StatementKind::Pragma | StatementKind::Empty)
-            && statement.readonly()
-            && accesses.tables_written.is_empty()
-            && !accesses.changes_schema
-            && !accesses.controls_transaction);
-    let nondeterministic_functions =
-        accesses.functions.iter().filter(|name| !is_deterministic(name)).cloned().collect();
-    let parameters = (1..=statement.parameter_count()).map(|at| statement.parameter_name(at).map(Into::into)).collect();
-    let columns = statement
-        .columns()
-        .map(|column| Column { name: column.name().into(), declared_type: column.decl_type().map(Into::into) })
-        .collect();
-    Facts { kind, read_only, accesses, nondeterministic_functions, parameters, columns }
 }

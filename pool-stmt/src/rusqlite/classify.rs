@@ -41,6 +41,12 @@ pub(super) fn kind(sql: &str) -> StatementKind {
     }
 }
 
+/// Tells whether such a statement begins or ends a transaction, savepoints aside.
+#[inline]
+pub(super) const fn bounds_transaction(kind: StatementKind) -> bool {
+    matches!(kind, StatementKind::Begin | StatementKind::Commit | StatementKind::Rollback)
+}
+
 /// Tells whether running a statement of this text may outdate prepared statements: by a change of the schema, of the attached
 /// databases or of the settings.
 pub(super) fn may_change_schema(sql: &str) -> bool {
@@ -95,6 +101,21 @@ pub(super) fn pragma_has_effect(name: &str, has_argument: bool) -> bool {
     const ACTS: &[&str] = &["incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"];
     let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
     is_in(ACTS) || (has_argument && !is_in(ASKS))
+}
+
+/// Tells whether a pragma may leave a setting of the connection or of an open database changed, given whether it has an argument.
+pub(super) fn pragma_sets(name: &str, has_argument: bool) -> bool {
+    // These write the file or work off what is to be done.
+    const WORKS: &[&str] = &[
+        "application_id",
+        "incremental_vacuum",
+        "optimize",
+        "schema_version",
+        "shrink_memory",
+        "user_version",
+        "wal_checkpoint",
+    ];
+    pragma_has_effect(name, has_argument) && !WORKS.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Tells whether a pragma may change what other statements mean, given whether it has an argument.

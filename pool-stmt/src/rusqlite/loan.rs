@@ -3,19 +3,19 @@
 //! Owns the access to a lent statement. Must not know what is done with it.
 //! Invariant: see (2) and (4) of `lodging.rs`: it is the only access to its statement, and ends with the borrow of the lodging.
 
-use super::lodging::{Lodger, Lodging};
+use super::lodging::{Lodger, Lodging, Resident};
 use crate::cache::Ticket;
 use rusqlite::Statement;
 use std::ptr::NonNull;
 
 /// Access to one statement of a [`Lodging`]. Dropping it without [`end`](Self::end) keeps the statement lent.
-pub(super) struct Loan<'c, C> {
+pub(super) struct Loan<'c, C: Resident> {
     lodging: &'c Lodging<C>,
     ticket: Ticket,
     lodger: NonNull<Lodger<C>>,
 }
 
-impl<'c, C> Loan<'c, C> {
+impl<'c, C: Resident> Loan<'c, C> {
     /// Makes the loan of a lodger.
     ///
     /// # Safety
@@ -49,20 +49,27 @@ impl<'c, C> Loan<'c, C> {
         unsafe { &self.lodger.as_ref().card }
     }
 
+    /// Gives the statement shared and its card mutably.
+    #[inline]
+    pub(super) fn both(&mut self) -> (&Statement<'c>, &mut C) {
+        // SAFETY: as in `statement`, and borrowed mutably; the two are different fields.
+        let lodger = unsafe { self.lodger.as_mut() };
+        (&lodger.statement, &mut lodger.card)
+    }
+
     #[inline]
     pub(super) fn card_mut(&mut self) -> &mut C {
         // SAFETY: as in `statement`, and borrowed mutably.
         unsafe { &mut self.lodger.as_mut().card }
     }
 
-    /// Ends the loan: the statement is kept, or else finalized. Returns whether another one was evicted.
+    /// Ends the loan: the statement is kept, or else finalized.
     #[inline]
-    pub(super) fn end(self, keep: bool) -> bool {
+    pub(super) fn end(self, keep: bool) {
         if keep {
-            self.lodging.give_back(self.ticket)
+            self.lodging.give_back(self.ticket);
         } else {
             self.lodging.discard(self.ticket);
-            false
         }
     }
 }

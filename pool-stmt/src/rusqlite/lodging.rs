@@ -27,33 +27,50 @@ use std::ptr::NonNull;
 
 /// A statement together with what its user wants to know about it.
 #[derive(Debug)]
-pub(super) struct Lodger<C> {
+pub(super) struct Lodger<C: Resident> {
     pub(super) statement: Statement<'static>,
     pub(super) card: C,
 }
 
+/// What its user wants to know about a statement.
+pub(super) trait Resident {
+    /// Hears that the statement has to go for want of room.
+    fn evicted(&mut self);
+
+    /// Takes a last look at the statement, which is finalized next.
+    fn leave(&mut self, statement: &Statement<'_>);
+}
+
+impl<C: Resident> Drop for Lodger<C> {
+    fn drop(&mut self) {
+        self.card.leave(&self.statement);
+    }
+}
+
 /// A connection with its statements.
-pub(super) struct Lodging<C> {
+pub(super) struct Lodging<C: Resident> {
     // The order of these fields is part of the invariant: fields are dropped in the order of their declaration.
     statements: RefCell<StatementCache<Pinned<Lodger<C>>>>,
     probe: Cell<Option<Pinned<Statement<'static>>>>,
+    has_probe: Cell<bool>,
     connection: Pinned<Connection>,
 }
 
 // SAFETY: statements are not `Send` because they refer to a connection that is not `Sync`. Here they move together with their
 // connection, and none is lent while they do (3), so all of them stay with one thread at a time.
-unsafe impl<C: Send> Send for Lodging<C> {}
+unsafe impl<C: Resident + Send> Send for Lodging<C> {}
 
 /// The statement by which a [`StatementConnection`](super::StatementConnection) sees that its connection has reloaded the schema.
 ///
 /// It touches no file and returns no row. Whoever traces the connection meets it and may skip it.
 pub const PROBE: &str = "SELECT 1 FROM temp.sqlite_schema LIMIT 0";
 
-impl<C> Lodging<C> {
+impl<C: Resident> Lodging<C> {
     pub(super) fn new(connection: Connection, capacity: usize) -> Self {
         Self {
             statements: RefCell::new(StatementCache::new(capacity)),
             probe: Cell::new(None),
+            has_probe: Cell::new(false),
             connection: Pinned::new(connection),
         }
     }
@@ -87,15 +104,15 @@ impl<C> Lodging<C> {
         Some(unsafe { Loan::new(self, ticket, lodger) })
     }
 
-    /// Prepares a statement and lends it.
+    /// Prepares a statement and lends it, unless `card` refuses it.
     pub(super) fn prepare(
         &self,
         key: &StatementKey<'_>,
         flags: PrepFlags,
-        card: impl FnOnce(&Statement<'_>) -> C,
-    ) -> rusqlite::Result<Loan<'_, C>> {
+        card: impl FnOnce(&Statement<'_>) -> Option<C>,
+    ) -> rusqlite::Result<Option<Loan<'_, C>>> {
         let statement = self.connection().prepare_with_flags(key.text(), flags)?;
-        let card = card(&statement);
+        let Some(card) = card(&statement) else { return Ok(None) };
         // SAFETY: the statement was prepared by our connection in the line above; it goes into the cache, which is dropped first
         // (2, 3).
         let statement = unsafe { std::mem::transmute::<Statement<'_>, Statement<'static>>(statement) };
@@ -103,14 +120,22 @@ impl<C> Lodging<C> {
         let lodger = pinned.0;
         let ticket = self.statements.borrow_mut().admit(key, pinned);
         // SAFETY: the ticket was just made, so the loan is the only one (4).
-        Ok(unsafe { Loan::new(self, ticket, lodger) })
+        Ok(Some(unsafe { Loan::new(self, ticket, lodger) }))
     }
 
-    /// Ends a loan; returns whether a statement was evicted.
+    /// Ends a loan and keeps its statement, for which another one may be evicted.
     #[inline]
-    pub(super) fn give_back(&self, ticket: Ticket) -> bool {
+    pub(super) fn give_back(&self, ticket: Ticket) {
         let evicted = self.statements.borrow_mut().give_back(ticket);
-        evicted.is_some()
+        if let Some(evicted) = evicted {
+            Self::evict(evicted);
+        }
+    }
+
+    #[cold]
+    fn evict(mut evicted: Pinned<Lodger<C>>) {
+        // SAFETY: the cache gave it out, so nobody else refers to it (4).
+        unsafe { evicted.0.as_mut() }.card.evicted();
     }
 
     /// Ends a loan and finalizes its statement.
@@ -125,9 +150,19 @@ impl<C> Lodging<C> {
         idle.len()
     }
 
-    pub(super) fn set_capacity(&self, capacity: usize) -> usize {
+    /// Shows all idle statements and their cards to `look`.
+    pub(super) fn look_at_idle(&self, mut look: impl FnMut(&Statement<'_>, &mut C)) {
+        // The cache is borrowed, but `look` is ours and asks SQLite for numbers alone, which calls nobody back.
+        for lodger in self.statements.borrow_mut().idle_mut() {
+            // SAFETY: it is idle, so nobody else refers to it (4); the reference ends with this turn.
+            let lodger = unsafe { lodger.0.as_mut() };
+            look(&lodger.statement, &mut lodger.card);
+        }
+    }
+
+    pub(super) fn set_capacity(&self, capacity: usize) {
         let excess = self.statements.borrow_mut().set_capacity(capacity);
-        excess.len()
+        excess.into_iter().for_each(Self::evict);
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -142,18 +177,21 @@ impl<C> Lodging<C> {
         self.statements.borrow().lent_count()
     }
 
-    /// Prepares the probe, unless there is one: [`probe`](Self::probe) compares with the schema known now.
+    /// Prepares the probe: [`probe`](Self::probe) compares with the schema known now.
+    #[cold]
     pub(super) fn prepare_probe(&self) -> rusqlite::Result<()> {
-        let probe = match self.probe.take() {
-            Some(probe) => probe,
-            None => {
-                let statement = self.connection().prepare(PROBE)?;
-                // SAFETY: as in `prepare`: ours, and kept in a field that is dropped before the connection (2, 3).
-                Pinned::new(unsafe { std::mem::transmute::<Statement<'_>, Statement<'static>>(statement) })
-            }
-        };
-        self.probe.set(Some(probe));
+        let statement = self.connection().prepare(PROBE)?;
+        // SAFETY: as in `prepare`: ours, and kept in a field that is dropped before the connection (2, 3).
+        let probe = Pinned::new(unsafe { std::mem::transmute::<Statement<'_>, Statement<'static>>(statement) });
+        let before = self.probe.replace(Some(probe));
+        self.has_probe.set(true);
+        drop(before);
         Ok(())
+    }
+
+    /// Tells whether there is a probe.
+    pub(super) fn has_probe(&self) -> bool {
+        self.has_probe.get()
     }
 
     /// Tells whether the connection has reloaded its schema since the last call; without a probe the answer is yes.
@@ -204,6 +242,7 @@ impl<C> Lodging<C> {
     fn evacuate(&mut self) {
         let capacity = self.capacity();
         self.probe.set(None);
+        self.has_probe.set(false);
         // Lent ones go as well: their loans were leaked, see (3).
         drop(self.statements.replace(StatementCache::new(capacity)));
     }

@@ -3,33 +3,35 @@
 //! Owns a connection, its statements and what is heard while they are prepared. Must not know pools.
 //! Invariant: a statement handed out was prepared under the schema which the connection knows at that time.
 
+mod authorizer;
 mod cached;
 mod card;
 mod classify;
 mod loan;
 mod lodging;
+mod preparing;
 mod recorder;
+mod trail;
 mod watch;
 
 pub use cached::CachedStatement;
 pub use lodging::PROBE;
 
-use crate::facts::{Accesses, Facts, Table};
+use crate::facts::{Accesses, Effects, Facts};
 use crate::key::StatementKey;
 use crate::membership::{Membership, StatementEvent};
 use crate::registry::StatementRegistry;
 use card::Card;
 use loan::Loan;
 use lodging::Lodging;
+use preparing::{Confirmed, VirtualTables};
 use recorder::Recorder;
-use rusqlite::hooks::{AuthContext, Authorization};
-use rusqlite::{Connection, PrepFlags};
+use rusqlite::Connection;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use watch::SchemaWatch;
 
 /// A connection that keeps its prepared statements for use again and knows what they touch.
@@ -57,14 +59,17 @@ use watch::SchemaWatch;
 /// # }
 /// ```
 pub struct StatementConnection {
+    // The order of the first two is an invariant: the connection is closed before the recorder that it reports to is dropped.
     lodging: Lodging<Card>,
     recorder: Recorder,
     /// Whether the recorder is installed. Without it nothing is known of any statement, and none is kept.
     recording: bool,
     membership: Membership,
     watch: SchemaWatch,
-    /// Whether a table is virtual, as found out in this epoch.
-    virtual_tables: RefCell<HashMap<Table, bool>>,
+    virtual_tables: RefCell<VirtualTables>,
+    confirmed: RefCell<Confirmed>,
+    /// The listing of the registry to which all counts were told.
+    listing: Cell<u64>,
     observed: RefCell<Vec<Arc<Facts>>>,
     observation: Cell<u64>,
 }
@@ -82,6 +87,8 @@ impl StatementConnection {
             membership: StatementRegistry::connect(&registry),
             watch: SchemaWatch::default(),
             virtual_tables: RefCell::default(),
+            confirmed: RefCell::default(),
+            listing: Cell::new(registry.listings()),
             observed: RefCell::default(),
             observation: Cell::new(1),
         };
@@ -110,14 +117,23 @@ impl StatementConnection {
     pub fn prepare_keyed(&self, key: &StatementKey<'_>) -> rusqlite::Result<CachedStatement<'_>> {
         self.settle();
         if let Some(mut loan) = self.lodging.take(key) {
+            if self.recorder.forbids_transactions() && classify::bounds_transaction(loan.card().facts().kind) {
+                // It is as good as before, for whoever may.
+                loan.end(true);
+                return self.prepare_anew(key);
+            }
             let card = loan.card_mut();
             if !card.has_tables || card.epoch == self.watch.epoch() {
-                card.count_use(self.registry());
+                if card.count_use() {
+                    let (statement, card) = loan.both();
+                    card.tell(statement, self.registry());
+                }
                 self.count(StatementEvent::Hit, 1);
                 self.observe(&mut loan);
-                return Ok(CachedStatement::new(self, loan));
+                return Ok(CachedStatement::new(self, loan, Fate::Kept));
             }
             self.count(StatementEvent::Outdate, 1);
+            card.known().count(StatementEvent::Outdate, 1);
             loan.end(false);
         }
         self.prepare_anew(key)
@@ -126,72 +142,25 @@ impl StatementConnection {
     /// Makes the epoch that of the schema which the connection knows now.
     #[inline]
     fn settle(&self) {
-        if self.watch.settle(&self.recorder, &self.lodging) {
-            self.virtual_tables.borrow_mut().clear();
+        self.watch.settle(&self.recorder, &self.lodging);
+    }
+
+    /// What is to become of a statement just prepared.
+    fn fate(&self, card: &Card) -> Fate {
+        match self.capacity() {
+            0 => Fate::Passing,
+            _ if card.is_worth_keeping() => Fate::Kept,
+            _ => Fate::Discarded,
         }
     }
 
-    #[cold]
-    fn prepare_anew(&self, key: &StatementKey<'_>) -> rusqlite::Result<CachedStatement<'_>> {
-        self.count(StatementEvent::Miss, 1);
-        let mut loan = self.prepare_loan(key, PrepFlags::default())?;
-        self.observe(&mut loan);
-        Ok(CachedStatement::new(self, loan))
-    }
-
-    fn prepare_loan(&self, key: &StatementKey<'_>, mut flags: PrepFlags) -> rusqlite::Result<Loan<'_, Card>> {
-        flags.set(PrepFlags::SQLITE_PREPARE_PERSISTENT, self.capacity() > 0);
-        // Before the preparation: what happens to the schema during it outdates the statement.
-        let epoch = self.watch.epoch();
-        // A preparation that finds no table or column looks whether the schema is still the one in the file, and loads that.
-        self.watch.doubt();
-        self.recorder.record();
-        let prepared = self.lodging.prepare(key, flags, |statement| {
-            let mut recording = self.recorder.recorded();
-            recording.accesses.unknown |= !self.recording || self.reads_virtual_tables(&recording.accesses);
-            let facts = card::facts(key.text(), statement, recording, |name| self.is_deterministic(name));
-            let (known, facts) = self.registry().prepared(self.text_as_traced(key.text()), facts);
-            Card { has_tables: facts.accesses.touches_tables(), facts, known, epoch, observation: 0, uses: 0 }
-        });
-        if prepared.is_err() {
-            self.recorder.recorded();
-        }
-        let loan = prepared?;
-        self.count(StatementEvent::Prepare, 1);
-        if loan.card().has_tables {
-            // Not earlier: the schema is loaded by now in any case, so the probe does not load it before its time.
-            if let Err(error) = self.recorder.mute(|| self.lodging.prepare_probe()) {
-                tracing::debug!(%error, "the schema of a connection cannot be watched: statements are prepared more often");
-            }
-        }
-        Ok(loan)
-    }
-
-    /// Prepares the statements the database uses most, at most `n` of them; returns how many are prepared.
+    /// Tells the registry what was counted since the last time, of all idle statements: some hundred nanoseconds for each.
     ///
-    /// To be called on a new connection, so that its first user does not wait. No preparation starts after `budget`
-    /// has passed; zero prepares nothing. A text that cannot be prepared is skipped.
-    pub fn warm(&self, n: usize, budget: Duration) -> usize {
-        let start = Instant::now();
-        self.settle();
-        let mut prepared = 0;
-        let texts = self.registry().hottest(n.min(self.capacity()));
-        // The hottest last, so that it is the most recent.
-        for text in texts.iter().rev() {
-            if start.elapsed() >= budget {
-                break;
-            }
-            if let Some(loan) = self.lodging.take(&StatementKey::new(text)) {
-                loan.end(true);
-            } else if let Ok(loan) = self.prepare_loan(&StatementKey::new(text), PrepFlags::SQLITE_PREPARE_DONT_LOG) {
-                let keep = loan.card().is_worth_keeping();
-                if loan.end(keep) {
-                    self.count(StatementEvent::Evict, 1);
-                }
-                prepared += usize::from(keep);
-            }
-        }
-        prepared
+    /// Happens by itself every 32 uses of a statement, when a statement goes, and when the connection comes to [`rest`](Self::rest)
+    /// after somebody asked for a listing.
+    pub fn tell_counts(&self) {
+        self.listing.set(self.registry().listings());
+        self.lodging.look_at_idle(|statement, card| card.tell(statement, self.registry()));
     }
 
     /// Notices that a change of the schema is over. To be called between two users of a connection, outside transactions.
@@ -203,6 +172,9 @@ impl StatementConnection {
         if self.watch.is_changing(&self.recorder) {
             self.settle();
         }
+        if self.listing.get() != self.registry().listings() {
+            self.tell_counts();
+        }
     }
 
     /// Returns what may have been read and changed on this connection since the last call.
@@ -210,13 +182,65 @@ impl StatementConnection {
     /// That is what all statements touch which were handed out by [`prepare_cached`](Self::prepare_cached), prepared by the
     /// user directly, or prepared again by SQLite itself while they ran. Statements that are in use across the
     /// call are in the result for the time in which they were handed out only.
+    ///
+    /// The cache which rusqlite itself keeps with its feature `cache` is emptied, for nothing is heard when a statement of it runs
+    /// again.
     pub fn take_accesses(&self) -> Accesses {
+        let mut all = Accesses::default();
+        self.drain_accesses(|accesses| all.merge(accesses));
+        all
+    }
+
+    /// Shows what [`take_accesses`](Self::take_accesses) would return in parts, which saves putting them together.
+    ///
+    /// `look` sees the accesses of each statement and must not use this connection.
+    pub fn drain_accesses(&self, mut look: impl FnMut(&Accesses)) {
+        self.flush_prepared_statement_cache();
         self.observation.set(self.observation.get() + 1);
-        let mut accesses = self.recorder.take_direct();
-        for facts in self.observed.take() {
-            accesses.merge(&facts.accesses);
+        let mut direct = self.recorder.take_direct();
+        direct.unknown |= !self.recording;
+        if !direct.is_empty() {
+            look(&direct);
         }
-        accesses
+        // Emptied in place: its room is used again.
+        for facts in self.observed.borrow_mut().drain(..) {
+            look(&facts.accesses);
+        }
+    }
+
+    /// Returns what statements prepared since the last call may have left behind on this connection; costs a few nanoseconds.
+    ///
+    /// Whoever prepared them, and apart from [`take_accesses`](Self::take_accesses), which takes something else. What was prepared
+    /// counts, whether it ran or not: some pragmas act already then.
+    ///
+    /// Complete, as statements that have effects are not kept: neither here nor, across this call, in the cache which
+    /// rusqlite itself keeps with its feature `cache`. Only a statement that is in use across the call is not heard of again.
+    #[inline]
+    pub fn take_effects(&self) -> Effects {
+        let mut effects = self.recorder.take_effects();
+        effects.changes_schema |= !self.recording;
+        if !effects.is_empty() {
+            self.flush_prepared_statement_cache();
+        }
+        effects
+    }
+
+    /// Refuses, or allows again, statements that begin or end a transaction; savepoints stay allowed. For a user who only has a part of
+    /// a transaction.
+    ///
+    /// They fail to be prepared, with SQLite's "not authorized". One that is in use already still runs, and so would one in the cache
+    /// which rusqlite itself keeps with its feature `cache`: that is emptied.
+    pub fn forbid_transactions(&self, forbid: bool) {
+        if forbid {
+            self.flush_prepared_statement_cache();
+        }
+        self.recorder.forbid_transactions(forbid);
+    }
+
+    /// Tells which functions the connection has now, in lower case, so that [`take_effects`](Self::take_effects) can tell when one is
+    /// called that was added later. Only the first call counts.
+    pub fn know_functions(&self, functions: Arc<HashSet<Box<str>>>) {
+        self.recorder.know_functions(functions);
     }
 
     /// Tells whether a function, named in lower case, gives the same value for the same arguments whenever it is called.
@@ -232,20 +256,16 @@ impl StatementConnection {
     ///
     /// An authorizer set here is replaced when the access ends.
     pub fn connection_mut(&mut self) -> ConnectionMut<'_> {
-        self.recording = false;
+        self.remove_recorder();
         self.watch.outdate();
         ConnectionMut(self)
     }
 
     /// Finalizes all statements and returns the connection, without an authorizer.
     #[must_use]
-    pub fn into_connection(self) -> Connection {
-        let mut connection = self.lodging.into_connection();
-        let nobody = None::<fn(AuthContext<'_>) -> Authorization>;
-        if let Err(error) = connection.authorizer(nobody) {
-            tracing::error!(%error, "the authorizer of a connection could not be removed");
-        }
-        connection
+    pub fn into_connection(mut self) -> Connection {
+        self.remove_recorder();
+        self.lodging.into_connection()
     }
 
     /// Finalizes all idle statements. Those in use are kept when they come back.
@@ -255,8 +275,7 @@ impl StatementConnection {
 
     /// Changes how many idle statements are kept; 0 keeps none.
     pub fn set_capacity(&self, capacity: usize) {
-        let evicted = self.lodging.set_capacity(capacity);
-        self.count(StatementEvent::Evict, evicted as u64);
+        self.lodging.set_capacity(capacity);
     }
 
     /// Returns how many idle statements are kept at most.
@@ -299,7 +318,9 @@ impl StatementConnection {
     }
 
     fn install_recorder(&mut self) {
-        match self.recorder.install(self.lodging.connection_mut()) {
+        // SAFETY: the recorder outlives the connection, see the order of the fields, unless the connection is taken out, before which
+        // the recorder is removed.
+        match unsafe { self.recorder.install(self.lodging.connection()) } {
             Ok(()) => self.recording = true,
             Err(error) => {
                 self.recording = false;
@@ -308,17 +329,27 @@ impl StatementConnection {
         }
     }
 
+    /// To be called before anybody can take the connection out.
+    fn remove_recorder(&mut self) {
+        self.recording = false;
+        Recorder::remove(self.lodging.connection()).expect("BUG: SQLite refuses to remove an authorizer");
+    }
+
     #[inline]
     fn observe(&self, loan: &mut Loan<'_, Card>) {
         let card = loan.card_mut();
         if card.observation != self.observation.get() {
             card.observation = self.observation.get();
-            self.observe_first(Arc::clone(&card.facts));
+            self.observe_first(Arc::clone(card.facts()));
         }
     }
 
     fn observe_first(&self, facts: Arc<Facts>) {
         let mut observed = self.observed.borrow_mut();
+        // Where none is kept, the same is prepared over and over.
+        if observed.last().is_some_and(|last| Arc::ptr_eq(last, &facts)) {
+            return;
+        }
         observed.push(facts);
         if observed.len() > MAX_OBSERVED {
             for facts in observed.drain(..) {
@@ -326,46 +357,17 @@ impl StatementConnection {
             }
         }
     }
+}
 
-    /// Returns the text by which SQLite knows the statement of a text: it ends with the statement.
-    fn text_as_traced<'a>(&self, text: &'a str) -> &'a str {
-        if text.find(';').is_none_or(|at| at + 1 == text.len()) {
-            return text;
-        }
-        let mut length = text.len();
-        self.lodging.any_statement(|known| {
-            let is_it =
-                !known.is_empty() && known.len() < text.len() && text.starts_with(known) && known.ends_with(';');
-            if is_it {
-                length = known.len();
-            }
-            is_it
-        });
-        &text[..length]
-    }
-
-    fn reads_virtual_tables(&self, accesses: &Accesses) -> bool {
-        let mut known = self.virtual_tables.borrow_mut();
-        accesses.tables_read.keys().any(|table| {
-            if let Some(&is_virtual) = known.get(table) {
-                return is_virtual;
-            }
-            let is_virtual = self.is_virtual(table);
-            known.insert(table.clone(), is_virtual);
-            is_virtual
-        })
-    }
-
-    /// Asks SQLite's compiler to refuse virtual tables. It touches no file.
-    fn is_virtual(&self, table: &Table) -> bool {
-        if classify::is_pure_table_function(&table.name) {
-            return false;
-        }
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let sql = format!("SELECT 1 FROM {}.{}", quoted(&table.database), quoted(&table.name));
-        let flags = PrepFlags::SQLITE_PREPARE_NO_VTAB | PrepFlags::SQLITE_PREPARE_DONT_LOG;
-        self.recorder.mute(|| self.lodging.connection().prepare_with_flags(&sql, flags).is_err())
-    }
+/// What becomes of a statement when it is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is kept.
+    Kept,
+    /// It is finalized, because it failed or is of no use to anybody else.
+    Discarded,
+    /// It is finalized, because none is kept.
+    Passing,
 }
 
 /// How many statements handed out are listed before their accesses are put together.

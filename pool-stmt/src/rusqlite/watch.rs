@@ -16,7 +16,7 @@
 //!   connection has reloaded its schema ([`Lodging::probe`]).
 
 use super::classify;
-use super::lodging::Lodging;
+use super::lodging::{Lodging, Resident};
 use super::recorder::Recorder;
 use rusqlite::ffi;
 use std::cell::Cell;
@@ -54,16 +54,18 @@ impl SchemaWatch {
         self.doubtful.set(true);
     }
 
-    /// Brings the epoch up to date; returns whether it changed. To be called before an idle statement is lent.
+    /// Brings the epoch up to date. To be called before an idle statement is lent.
     #[inline]
-    pub(super) fn settle<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
+    pub(super) fn settle<C: Resident>(&self, recorder: &Recorder, lodging: &Lodging<C>) {
         if self.is_changing(recorder) {
             recorder.prepared_elsewhere();
             self.settle_change(lodging);
-            return true;
+            return;
         }
         let doubtful = recorder.prepared_elsewhere() | self.doubtful.replace(false) | is_doubtful(lodging.last_code());
-        doubtful && self.settle_doubt(recorder, lodging)
+        if doubtful {
+            self.settle_doubt(recorder, lodging);
+        }
     }
 
     /// Tells whether a change of the schema by this connection has not been seen to be over.
@@ -76,20 +78,22 @@ impl SchemaWatch {
     }
 
     #[cold]
-    fn settle_change<C>(&self, lodging: &Lodging<C>) {
+    fn settle_change<C: Resident>(&self, lodging: &Lodging<C>) {
         self.outdate();
+        // Or one that rusqlite keeps would be a change to come for ever.
+        lodging.connection().flush_prepared_statement_cache();
         if lodging.connection().is_autocommit() && !lodging.any_statement(classify::may_change_schema) {
             self.changing.set(false);
         }
     }
 
+    /// Begins a new epoch if the connection has reloaded its schema.
     #[cold]
-    fn settle_doubt<C>(&self, recorder: &Recorder, lodging: &Lodging<C>) -> bool {
+    pub(super) fn settle_doubt<C: Resident>(&self, recorder: &Recorder, lodging: &Lodging<C>) {
         // A probe that fails tells nothing, so the worse is assumed.
         let reloaded = recorder.mute(|| lodging.probe()).unwrap_or(true);
         if reloaded {
             self.outdate();
         }
-        reloaded
     }
 }

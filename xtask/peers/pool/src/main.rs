@@ -2,7 +2,8 @@
 //! process, medians with spread, ratios of ours to theirs.
 //!
 //! Run with `cargo run --release` in this folder; `--rounds N` (default 7), `--millis N` of each measuring (default
-//! 300), `--only TEXT` for scenarios whose name contains it, `--json FILE` to keep the figures.
+//! 300; 64 threads take six times that), `--only TEXT` for scenarios whose name contains it, `--competitor N` for the Nth of each alone (ours is 1; for a
+//! profiler), `--json FILE` to keep the figures.
 //! With `PEERS_QUANTILES` set, the crowds also show the distribution of waits and of leases. Measure on a machine that does
 //! nothing else: with 64 threads on two cores a third process decides the tail.
 
@@ -86,6 +87,7 @@ fn main() {
     let rounds = number("--rounds", 7);
     let time = Duration::from_millis(number("--millis", 300));
     let only = option("--only").unwrap_or_default();
+    let alone = option("--competitor").map(|text| text.parse::<usize>().expect("a number"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut report = Report::default();
@@ -93,7 +95,9 @@ fn main() {
         for round in 0..=rounds {
             // The first round warms up and does not count.
             let mut ignored = Report::default();
-            for competitor in *competitors {
+            let chosen =
+                competitors.iter().enumerate().filter(|(place, _)| alone.is_none_or(|alone| alone == place + 1));
+            for (_, competitor) in chosen {
                 let report = if round == 0 { &mut ignored } else { &mut report };
                 competitor(&mut Round { report, runtime: &runtime, time });
             }

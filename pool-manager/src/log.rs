@@ -1,0 +1,76 @@
+//! The write-ahead log of one database: when its content moves into the database file, and what happens when it grows too large.
+//!
+//! Owns the decision after each commit, and the thread that empties a log which is larger than `wal_size_limit`. It must not know who
+//! commits. Invariant: at most one thread empties the log of a database at a time, and none of this process' writers meets its locks:
+//! it waits for the writer's turn like them.
+//!
+//! A checkpoint that nobody waits for (SQLite's PASSIVE, at `wal_autocheckpoint`) copies what no reader needs any more; the log begins
+//! anew when no reader is left in it, which with readers overlapping for ever is never. Emptying it waits for them, and they for nobody.
+//! Source: <https://www.sqlite.org/wal.html>, section 6.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::driver::Database;
+use crate::in_force::InForce;
+
+/// What is known about the log of one database.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    emptying: AtomicBool,
+    /// Bytes that the log has to exceed before emptying it is tried again; zero when the last try succeeded.
+    again_above: AtomicU64,
+}
+
+/// What to do after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    /// Move into the database file what no reader needs any more.
+    Passive,
+}
+
+impl Log {
+    /// Judges the log after a commit that left it with so many pages, and has it emptied if it is too large. With a page size of zero it
+    /// is the log of another database.
+    pub(crate) fn committed(&self, pages: u32, page_size: u64, in_force: &InForce, database: &Weak<Database>) -> Due {
+        let (every, limit) = in_force.log_limits();
+        let bytes = u64::from(pages) * page_size;
+        if bytes > limit.max(self.again_above.load(Ordering::Relaxed)) {
+            self.begin_emptying(bytes, limit, database);
+        }
+        if every > 0 && u64::from(pages) >= every { Due::Passive } else { Due::Nothing }
+    }
+
+    #[cold]
+    fn begin_emptying(&self, bytes: u64, limit: u64, database: &Weak<Database>) {
+        let Some(database) = database.upgrade() else { return };
+        if self.emptying.swap(true, Ordering::Acquire) {
+            return;
+        }
+        // If that fails, not with every commit from now on.
+        self.again_above.store(bytes.saturating_add(limit), Ordering::Relaxed);
+        let work = move || {
+            let wait = database.in_force.config().checkpoint_timeout();
+            let emptied = empty(&database, wait);
+            if emptied {
+                database.log.again_above.store(0, Ordering::Relaxed);
+            } else {
+                tracing::warn!(target: "pool_manager", database = &*database.name, bytes, limit, checkpoint_timeout = ?wait,
+                    "the log could not be emptied: somebody reads from it or writes");
+            }
+            database.log.emptying.store(false, Ordering::Release);
+        };
+        if std::thread::Builder::new().name("pool-log".to_owned()).spawn(work).is_err() {
+            self.emptying.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn empty(database: &Database, wait: Duration) -> bool {
+    // In this order: whoever waits for the turn to close the database finds the anchor let go of.
+    let Ok(_turn) = database.lane.writer_blocking(wait) else { return false };
+    let Some(anchor) = database.anchorage.current() else { return true };
+    anchor.checkpoint(wait).unwrap_or(false)
+}

@@ -1,0 +1,259 @@
+//! How long the closures of each call site take, as far as that decides where they run next time.
+//!
+//! Every closure expression is a type of its own, so a type names a call site. Owns a table of fixed size in which each
+//! site has a word: how often it has to be quick in a row before it counts as quick. It must not know what runs, or where.
+//!
+//! Invariant: a site counts as quick only if its last measured run was. Two sites that fall on one word forget each other, which
+//! costs a hop to another thread and nothing else.
+
+use std::any::TypeId;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What takes longer has no place on a thread that others wait for: about twice what a hop to another thread costs. Tokio asks for no
+/// more than 10 to 100 microseconds between two points where a task lets others run.
+const QUICK: Duration = Duration::from_micros(100);
+
+/// From here on a wait counts as one for a disk or for another program.
+const LONG_WAIT: Duration = Duration::from_millis(1);
+
+/// After a first slow run so many quick ones must follow; twice as many after each further one.
+const DEBT: u64 = 32;
+
+/// How often the debt is doubled at most.
+const MAX_SLOW: u64 = 4;
+
+/// In place of how often a site was slow: it must not share a transaction.
+const ALONE: u64 = u16::MAX as u64;
+
+const WORDS: usize = 1024;
+
+/// One call site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Site {
+    word: usize,
+    tag: u64,
+}
+
+impl Site {
+    /// The site of a closure type.
+    #[inline]
+    pub(crate) fn of<F: 'static>() -> Self {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(TypeId::of::<F>());
+        // Never 0, which is the tag of a word that nobody has used.
+        Self { word: hash as usize % WORDS, tag: hash >> 32 | 1 }
+    }
+}
+
+/// What is known of the call sites of one database.
+#[derive(Debug)]
+pub(crate) struct Sites(Box<[AtomicU64]>);
+
+/// A word is the tag (32 bits), how often the site was slow (16 bits) and how many quick runs it still owes (16 bits).
+fn word(tag: u64, slow: u64, debt: u64) -> u64 {
+    tag << 32 | slow << 16 | debt
+}
+
+impl Sites {
+    pub(crate) fn new() -> Self {
+        Self((0..WORDS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn read(&self, site: Site) -> Option<(u64, u64)> {
+        // The words order nothing: each stands for itself.
+        let word = self.0[site.word].load(Ordering::Relaxed);
+        (word >> 32 == site.tag).then_some((word >> 16 & 0xffff, word & 0xffff))
+    }
+
+    /// Tells whether the site may run where others wait for the thread. One that was never seen may not.
+    #[inline]
+    pub(crate) fn is_quick(&self, site: Site) -> bool {
+        self.read(site).is_some_and(|(_, debt)| debt == 0)
+    }
+
+    /// Tells whether the site has run, and not in a way that keeps it from sharing a transaction.
+    pub(crate) fn is_known(&self, site: Site) -> bool {
+        self.read(site).is_some_and(|(slow, _)| slow != ALONE)
+    }
+
+    /// Notes that the site can harm those it shares a transaction with: it never counts as quick again.
+    pub(crate) fn keep_alone(&self, site: Site) {
+        self.0[site.word].store(word(site.tag, ALONE, u64::from(u16::MAX)), Ordering::Relaxed);
+    }
+
+    /// Notes that a run on a thread that others wait for took so long. If that was too long, the next one tells why: on a thread where it
+    /// can be measured.
+    #[inline]
+    pub(crate) fn ran_here(&self, site: Site, took: Duration) {
+        if took > QUICK
+            && let Some((slow, 0)) = self.read(site)
+        {
+            self.0[site.word].store(word(site.tag, slow, 1), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a run on a thread that nobody waits for.
+    pub(crate) fn ran_elsewhere(&self, site: Site, stopwatch: &Stopwatch) {
+        match stopwatch.verdict() {
+            Some(took) => self.ran(site, took),
+            // It has run, but how long that takes is yet to be seen.
+            None if self.read(site).is_none() => self.0[site.word].store(word(site.tag, 0, 1), Ordering::Relaxed),
+            None => {}
+        }
+    }
+
+    /// Notes how long one run took.
+    #[inline]
+    pub(crate) fn ran(&self, site: Site, took: Duration) {
+        let known = self.read(site);
+        let next = match known {
+            Some((_, 0)) if took <= QUICK => return,
+            Some((ALONE, _)) => return,
+            _ if took > QUICK => {
+                let slow = known.map_or(0, |(slow, _)| slow).min(MAX_SLOW);
+                (slow + 1, DEBT << slow)
+            }
+            Some((slow, debt)) => (slow, debt - 1),
+            None => (0, 0),
+        };
+        self.0[site.word].store(word(site.tag, next.0, next.1), Ordering::Relaxed);
+    }
+}
+
+/// Measures one run, so that a thread that was merely not given a processor does not pass for slow.
+#[derive(Debug)]
+pub(crate) struct Stopwatch {
+    since: Instant,
+    usage: Option<Usage>,
+}
+
+/// What the thread has used so far.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    worked: Duration,
+    /// How often it gave the processor up by itself, to wait for something.
+    waits: i64,
+}
+
+impl Usage {
+    #[cfg(target_os = "linux")]
+    fn now() -> Option<Self> {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+        let micros = |time: nix::sys::time::TimeVal| {
+            use nix::sys::time::TimeValLike as _;
+            Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0))
+        };
+        let worked = micros(usage.user_time()) + micros(usage.system_time());
+        Some(Self { worked, waits: usage.voluntary_context_switches() })
+    }
+
+    /// Elsewhere the clock on the wall has to do.
+    #[cfg(not(target_os = "linux"))]
+    fn now() -> Option<Self> {
+        None
+    }
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self { usage: Usage::now(), since: Instant::now() }
+    }
+
+    /// How long the run took, if that can be told: not when it was long because the thread had to wait for a processor.
+    fn verdict(&self) -> Option<Duration> {
+        let took = self.since.elapsed();
+        if took <= QUICK {
+            return Some(took);
+        }
+        let (Some(before), Some(now)) = (self.usage, Usage::now()) else { return Some(took) };
+        // Short waits are for others who were not given a processor themselves while they held a lock.
+        let waited = now.waits > before.waits && took > LONG_WAIT;
+        (waited || now.worked.saturating_sub(before.worked) > QUICK).then_some(took)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site_of<F: 'static>(_: &F) -> Site {
+        Site::of::<F>()
+    }
+
+    #[test]
+    fn a_site_is_quick_after_one_quick_run_and_after_many_once_it_was_slow() {
+        let sites = Sites::new();
+        let (one, other) = (site_of(&|| 1), site_of(&|| 2));
+        assert_ne!(one, other, "each closure is a site");
+        assert!(!sites.is_quick(one), "nobody knows yet");
+        sites.ran(one, QUICK);
+        assert!(sites.is_quick(one) && !sites.is_quick(other));
+        for slow in 0..20 {
+            sites.ran(one, QUICK * 2);
+            for _ in 0..DEBT << slow.min(MAX_SLOW) {
+                assert!(!sites.is_quick(one), "slow for the {slow}th time");
+                sites.ran(one, Duration::ZERO);
+            }
+            assert!(sites.is_quick(one));
+        }
+    }
+
+    #[test]
+    fn a_site_whose_first_run_is_slow_is_slow() {
+        let sites = Sites::new();
+        let site = site_of(&|| 1);
+        sites.ran(site, QUICK * 2);
+        for _ in 0..DEBT {
+            assert!(!sites.is_quick(site));
+            sites.ran(site, QUICK);
+        }
+        assert!(sites.is_quick(site));
+    }
+
+    #[test]
+    fn a_site_that_has_to_be_alone_stays_so() {
+        let sites = Sites::new();
+        let site = site_of(&|| 1);
+        assert!(!sites.is_known(site));
+        sites.ran(site, QUICK);
+        assert!(sites.is_known(site) && sites.is_quick(site));
+        sites.keep_alone(site);
+        for _ in 0..1_000_000 {
+            sites.ran(site, Duration::ZERO);
+        }
+        assert!(!sites.is_known(site) && !sites.is_quick(site));
+    }
+
+    #[test]
+    fn what_seemed_slow_is_measured_elsewhere_once() {
+        let sites = Sites::new();
+        let site = site_of(&|| 1);
+        sites.ran(site, QUICK);
+        sites.ran_here(site, QUICK * 9);
+        assert!(!sites.is_quick(site), "never twice");
+        sites.ran(site, QUICK);
+        assert!(sites.is_quick(site), "it was the machine");
+        let stopwatch = Stopwatch::start();
+        let mut work = 0_u64;
+        while stopwatch.since.elapsed() < QUICK * 20 {
+            work = work.wrapping_mul(31).wrapping_add(1);
+        }
+        assert!(stopwatch.verdict().is_none_or(|took| took > QUICK), "{work}");
+        let stopwatch = Stopwatch::start();
+        std::thread::park_timeout(QUICK * 20);
+        assert!(stopwatch.verdict().is_some(), "who waits is slow");
+    }
+
+    #[test]
+    fn sites_on_one_word_forget_each_other() {
+        let sites = Sites::new();
+        let (one, other) = (Site { word: 5, tag: 7 }, Site { word: 5, tag: 9 });
+        sites.ran(one, QUICK);
+        sites.ran(other, QUICK * 2);
+        assert!(!sites.is_quick(one) && !sites.is_quick(other));
+        sites.ran(one, QUICK);
+        assert!(sites.is_quick(one) && !sites.is_quick(other));
+    }
+}

@@ -1,0 +1,300 @@
+//! The queue of those who know beforehand that they will write, first come first served, and who works it off.
+//!
+//! Owns the order of writes and the *lead*: at any time at most one caller, or one thread in the name of the callers, works the queue
+//! off. Closures that can be moved to another thread wait here as [`Job`]s, so that whoever has the lead can run many of them in one
+//! transaction; a thread that blocks waits for the lead itself, because its closure may borrow from it. It must not know connections
+//! or SQL.
+//!
+//! Invariants: if anything waits, somebody has the lead; a job is answered exactly once, whatever becomes of those who run it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::lane::{NoTurn, Turn, TurnQueue};
+use crate::session::{Session, Ticket};
+use crate::sites::Site;
+use crate::transaction::{Transaction, TransactionKind};
+
+/// A write that waits in the queue; see [`job`](crate::job).
+pub(crate) trait Job: Send + Sync {
+    /// `Some`: in a transaction of its own, which begins like this.
+    fn own_transaction(&self) -> Option<TransactionKind>;
+    fn site(&self) -> Site;
+    /// Whether it still waits to be run: its caller may have given it up.
+    fn is_waiting(&self) -> bool;
+    /// Lets its caller interrupt this use, which is about to wait on its behalf. False: it was given up already.
+    fn claim(&self, session: &Arc<Session>, ticket: Ticket) -> bool;
+    /// Runs it. With `may_interrupt` its caller interrupts the use of this ticket when it goes away.
+    fn run(&self, transaction: &Transaction<'_>, session: &Arc<Session>, ticket: Ticket, may_interrupt: bool) -> Ran;
+    /// Tells its caller what came of it, after it ran: what it returned, or `failed` if that is not in the database after all.
+    fn answer(&self, failed: Option<crate::Error>);
+    /// Tells its caller why it will not run.
+    fn refuse(&self, error: crate::Error);
+    /// Since when it is in the queue.
+    fn waited(&self) -> Duration;
+    /// Where a thread can be had on which the queue is worked off.
+    fn runtime(&self) -> Option<&tokio::runtime::Handle>;
+}
+
+/// What became of a job that was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// It succeeded, and what it wrote is to be committed.
+    Keep,
+    /// It failed, and what it wrote is to be undone.
+    Undo,
+    /// It was given up before it began.
+    Not,
+}
+
+/// One who waits.
+enum Entry {
+    Job(Arc<dyn Job>),
+    Seat(Arc<Seat>),
+}
+
+/// What comes next.
+pub(crate) enum Next {
+    Job(Arc<dyn Job>),
+    /// The lead has passed to a thread that waited for it, or there is nothing left and nobody has it.
+    Over,
+}
+
+/// A thread that waits for the lead.
+#[derive(Debug)]
+struct Seat {
+    state: Mutex<SeatState>,
+    thread: Thread,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum SeatState {
+    Waiting,
+    Granted,
+    GaveUp,
+}
+
+impl Seat {
+    /// Gives it the lead; false when it has gone.
+    fn grant(&self) -> bool {
+        let mut state = self.state.lock();
+        if *state == SeatState::GaveUp {
+            return false;
+        }
+        *state = SeatState::Granted;
+        drop(state);
+        self.thread.unpark();
+        true
+    }
+}
+
+struct Queue {
+    entries: VecDeque<Entry>,
+    /// Whether somebody has the lead.
+    led: bool,
+    closed: bool,
+}
+
+/// The queue of one pool.
+pub(crate) struct WriteQueue {
+    queue: Mutex<Queue>,
+    waiting: AtomicUsize,
+    served: AtomicU64,
+    /// In nanoseconds.
+    waited: AtomicU64,
+    /// Whose one turn is taken for ever: to wait for a turn is to wait for the time to pass, by the clock that time-outs go by.
+    time: TurnQueue,
+    _taken: Turn,
+}
+
+impl std::fmt::Debug for WriteQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteQueue").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl WriteQueue {
+    pub(crate) fn new() -> Self {
+        let time = TurnQueue::new(1);
+        let taken = time.turn_blocking(Duration::ZERO).unwrap_or_else(|_| panic!("BUG: nobody else has this turn"));
+        Self {
+            queue: Mutex::new(Queue { entries: VecDeque::new(), led: false, closed: false }),
+            waiting: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            time,
+            _taken: taken,
+        }
+    }
+
+    /// Adds a job. `Ok(true)`: the caller has the lead now, and has to see that the queue is worked off.
+    pub(crate) fn push(&self, job: Arc<dyn Job>) -> Result<bool, NoTurn> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(NoTurn::Closed);
+        }
+        queue.entries.push_back(Entry::Job(job));
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(!std::mem::replace(&mut queue.led, true))
+    }
+
+    /// Waits on the calling thread for the lead.
+    pub(crate) fn lead_blocking(&self, limit: Duration) -> Result<(), NoTurn> {
+        let since = Instant::now();
+        let seat = {
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                return Err(NoTurn::Closed);
+            }
+            if !std::mem::replace(&mut queue.led, true) {
+                self.count(Duration::ZERO);
+                return Ok(());
+            }
+            let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting), thread: std::thread::current() });
+            queue.entries.push_back(Entry::Seat(Arc::clone(&seat)));
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            seat
+        };
+        loop {
+            let waited = since.elapsed();
+            {
+                let mut state = seat.state.lock();
+                match *state {
+                    SeatState::Granted => {
+                        self.count(waited);
+                        return Ok(());
+                    }
+                    SeatState::GaveUp => return Err(NoTurn::Closed),
+                    SeatState::Waiting if waited >= limit => {
+                        *state = SeatState::GaveUp;
+                        return Err(NoTurn::TimedOut(waited));
+                    }
+                    SeatState::Waiting => {}
+                }
+            }
+            std::thread::park_timeout(limit - waited);
+        }
+    }
+
+    /// Waits until the time is up, or the queue is closed.
+    pub(crate) async fn time_out(&self, limit: Duration) -> NoTurn {
+        match self.time.turn(limit).await {
+            Ok(_) => panic!("BUG: this turn is taken for ever"),
+            Err(reason) => reason,
+        }
+    }
+
+    /// Takes the next job, for whoever has the lead. Without one the lead is given up; it goes to a thread if that is next.
+    pub(crate) fn next(&self) -> Next {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.entries.pop_front() {
+                None => {
+                    queue.led = false;
+                    return Next::Over;
+                }
+                Some(Entry::Seat(seat)) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    if seat.grant() {
+                        return Next::Over;
+                    }
+                }
+                Some(Entry::Job(job)) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    if job.is_waiting() {
+                        return Next::Job(job);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next job if it is one that `fits`; the lead stays where it is.
+    pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Arc<dyn Job>> {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.entries.front()? {
+                Entry::Seat(_) => return None,
+                Entry::Job(job) if job.is_waiting() && !fits(&**job) => return None,
+                Entry::Job(_) => {}
+            }
+            let Some(Entry::Job(job)) = queue.entries.pop_front() else { panic!("BUG: the first was a job") };
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            if job.is_waiting() {
+                return Some(job);
+            }
+        }
+    }
+
+    /// The job that is next, for a thread that gives the lead up: somebody has to be found to run it.
+    pub(crate) fn pass_on(&self) -> Option<Arc<dyn Job>> {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.entries.front() {
+                None => {
+                    queue.led = false;
+                    return None;
+                }
+                Some(Entry::Job(job)) => return Some(Arc::clone(job)),
+                Some(Entry::Seat(seat)) => {
+                    let granted = seat.grant();
+                    queue.entries.pop_front();
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    if granted {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes how long one waited who is served now.
+    pub(crate) fn count(&self, waited: Duration) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.waited.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many wait, how many were served, and how long those waited.
+    pub(crate) fn figures(&self) -> (usize, u64, Duration) {
+        let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
+        (self.waiting.load(Ordering::Relaxed), self.served.load(Ordering::Relaxed), waited)
+    }
+
+    /// Tells everybody who waits, and everybody who comes later, that no write will run any more. Who has the lead keeps it.
+    pub(crate) fn close(&self, closed: impl Fn() -> crate::Error) {
+        let entries = {
+            let mut queue = self.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.entries)
+        };
+        self.turn_away(entries, closed);
+    }
+
+    /// Tells everybody who waits that nobody can be found to run their writes. The lead is given up.
+    pub(crate) fn refuse_all(&self, error: impl Fn() -> crate::Error) {
+        let entries = {
+            let mut queue = self.queue.lock();
+            queue.led = false;
+            std::mem::take(&mut queue.entries)
+        };
+        self.turn_away(entries, error);
+    }
+
+    fn turn_away(&self, entries: VecDeque<Entry>, error: impl Fn() -> crate::Error) {
+        self.waiting.fetch_sub(entries.len(), Ordering::Relaxed);
+        for entry in entries {
+            match entry {
+                Entry::Job(job) => job.refuse(error()),
+                Entry::Seat(seat) => {
+                    *seat.state.lock() = SeatState::GaveUp;
+                    seat.thread.unpark();
+                }
+            }
+        }
+    }
+}
