@@ -28,6 +28,8 @@ const WHOLE: u64 = 1 << 32;
 /// The least and the most of a shard that is cold.
 const COLD_LEAST: u64 = WHOLE / 100;
 const COLD_MOST: u64 = WHOLE / 2;
+/// More than this is taken for a sign that recency decides.
+const COLD_MATTERS: u64 = WHOLE / 10;
 /// What comes back within this part of a shard's length of evictions would have stayed in a somewhat longer queue.
 const SOON: usize = 16;
 /// After how many questions per entry the counts are halved.
@@ -322,7 +324,9 @@ impl<K, V> Shard<K, V> {
         let (claim, claim_held) =
             (self.entries[challenger].heat.count(self.era), self.entries[holder].heat.count(self.era));
         // One more is no difference: in a loop, who was just asked for is one ahead of who comes next.
-        if claim > claim_held + 1 || claim_held == 0 && claim > 0 {
+        // Who was not asked for in a long time gives way to anybody only where recency has shown to matter: not in a scan.
+        let faded = claim_held == 0 && self.cold_share > COLD_MATTERS;
+        if claim > claim_held + 1 || faded {
             self.promote(challenger);
             Some(self.leave(holder))
         } else {

@@ -7,6 +7,8 @@
 
 /// Counters in one word, and words in one block: a cache line.
 const WORDS: usize = 8;
+/// Counters in a block.
+const COUNTERS: usize = WORDS * 16;
 /// Entries of the shard for each block: 32 counters an entry, since many more keys are known than are in.
 const ENTRIES: usize = 4;
 
@@ -17,6 +19,8 @@ struct Block([u64; WORDS]);
 #[derive(Debug, Default)]
 pub(crate) struct Sketch {
     blocks: Vec<Block>,
+    /// How many counters are not zero.
+    used: usize,
 }
 
 /// Word and shift of the four counters of a key: one in each quarter of its block.
@@ -47,9 +51,11 @@ impl Sketch {
         while self.blocks.len() < blocks {
             self.blocks.extend_from_within(..);
         }
+        self.used = self.count_used();
     }
 
-    /// Remembers that a key was asked for `count` times.
+    /// Remembers that a key was asked for `count` times. When half of the counters are in use, all are halved: more would
+    /// take strangers for acquaintances, who would then be remembered for more than they were.
     #[inline]
     pub(crate) fn remember(&mut self, hash: u64, count: u8) {
         let last = self.blocks.len().wrapping_sub(1);
@@ -57,6 +63,10 @@ impl Sketch {
         for (word, shift) in places(hash) {
             let known = words[word] >> shift & 15;
             words[word] += u64::from(count.min(15)).saturating_sub(known) << shift;
+            self.used += usize::from(known == 0 && count > 0);
+        }
+        if self.used > self.blocks.len() * COUNTERS / 2 {
+            self.halve();
         }
     }
 
@@ -70,10 +80,20 @@ impl Sketch {
     }
 
     /// Halves all counts.
+    #[cold]
     pub(crate) fn halve(&mut self) {
         for word in self.blocks.iter_mut().flat_map(|block| &mut block.0) {
             *word = *word >> 1 & 0x7777_7777_7777_7777;
         }
+        self.used = self.count_used();
+    }
+
+    fn count_used(&self) -> usize {
+        let used = |word: &u64| {
+            let pairs = word | word >> 1;
+            ((pairs | pairs >> 2) & 0x1111_1111_1111_1111).count_ones() as usize
+        };
+        self.blocks.iter().flat_map(|block| &block.0).map(used).sum()
     }
 }
 
@@ -97,6 +117,16 @@ mod tests {
         assert!(exact > 950, "{exact}");
         let unknown = (1000..2000).filter(|&i| sketch.recall(hash(i)) == 0).count();
         assert!(unknown > 950, "{unknown}");
+    }
+
+    #[test]
+    fn any_number_of_strangers_leaves_most_strangers_unknown() {
+        let mut sketch = Sketch::default();
+        sketch.fit(100);
+        (0..20_000).for_each(|i| sketch.remember(hash(i), sketch.recall(hash(i)) + 1));
+        assert_eq!(sketch.used, sketch.count_used());
+        let known = (20_000..30_000).filter(|&i| sketch.recall(hash(i)) > 0).count();
+        assert!(known < 1_000, "a sixteenth at the most, if half of the counters are in use: {known}");
     }
 
     #[test]
