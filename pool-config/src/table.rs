@@ -204,6 +204,17 @@ macro_rules! with_keys {
             /// reported. `None`, in text `"never"` or `"off"`, reports none.
             long_read "longRead" LongRead: lasting(millis(1), days(365)) = Some(secs(10));
 
+            /// Lets readers keep their snapshot for the next, as long as nobody commits.
+            ///
+            /// Then reading need not take and give up locks each time. A read sees no less for it: one look at shared memory
+            /// tells whether anybody, in any process, has committed since. In WAL mode only.
+            shared_snapshots "sharedSnapshots" SharedSnapshots: flag() = true;
+
+            /// Gives up a kept snapshot that nobody used for this long, to twice that.
+            ///
+            /// A kept snapshot keeps other processes from emptying the write-ahead log.
+            snapshot_idle "snapshotIdle" SnapshotIdle: time(millis(1), mins(1)) = millis(5);
+
             /// Chooses where queries run: on the caller's thread or on one that may block.
             ///
             /// `adaptive` measures each place in the program that queries, and moves the slow ones to blocking threads.

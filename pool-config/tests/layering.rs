@@ -34,7 +34,9 @@ fn value_of(key: Key) -> BoxedStrategy<Value> {
         (Key::MinConnections | Key::StatementWarmCount, _) => (0..=5usize).prop_map(Value::Count).boxed(),
         (Key::IdleTimeout | Key::MaxConnectionAge | Key::ValidateAfterIdle, _) => never(),
         (Key::LeakThreshold | Key::LongRead, _) => never(),
-        (Key::StatementWarmBudget | Key::WriteBatchTime | Key::CheckpointTimeout, _) => short(60_000_000),
+        (Key::StatementWarmBudget | Key::WriteBatchTime | Key::CheckpointTimeout | Key::SnapshotIdle, _) => {
+            short(60_000_000)
+        }
         // Defaults give way to smaller limits, which the fold does not know.
         (Key::StatementCacheSize, _) => (32..=4_096usize).prop_map(Value::Count).boxed(),
         (Key::PageSize, _) => (9..=16u32).prop_map(|power| Value::Size(1 << power)).boxed(),

@@ -64,7 +64,7 @@ fn the_serialized_defaults_are_those_of_the_description() {
         "maxCacheWeight": 67_108_864, "cacheTtl": 300_000, "cacheTtlJitter": 0.1, "cacheShards": 0,
         "synchronous": "normal", "busyTimeout": 5_000, "foreignKeys": true,
         "pageSize": 4_096, "pageCacheSize": 2_097_152, "mmapSize": 268_435_456, "walAutocheckpoint": 1_000,
-        "walSizeLimit": 67_108_864, "checkpointTimeout": 200, "longRead": 10_000, "workPlacement": "adaptive",
+        "walSizeLimit": 67_108_864, "checkpointTimeout": 200, "longRead": 10_000, "sharedSnapshots": true, "snapshotIdle": 5, "workPlacement": "adaptive",
         "writeBatchMax": 256, "writeBatchTime": 10,
         "enableLogging": false, "slowStatement": 100,
     });

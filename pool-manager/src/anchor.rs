@@ -97,6 +97,11 @@ impl Anchor {
         &self.journal
     }
 
+    /// Tells whether the file is in WAL mode, with a wal-index in shared memory.
+    pub(crate) fn has_wal_index(&self) -> bool {
+        self.wal_index.is_some()
+    }
+
     /// The size of the file's pages, in bytes.
     pub(crate) fn page_size(&self) -> u64 {
         self.page_size

@@ -12,6 +12,12 @@ const STEPS: [u64; 8] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 25_000];
 
 /// Waits once, after so many tries; false when the time is up or waiting makes no sense any more.
 pub(crate) fn wait(session: &Session, tries: u32) -> bool {
+    if tries == 0
+        && let Some(database) = session.rules.database.upgrade()
+    {
+        // It may be one of them that is in the way of emptying the log.
+        database.give_up_snapshots();
+    }
     let waited = session.waits_since(tries == 0);
     let left = session.busy_timeout().saturating_sub(waited);
     if left.is_zero() || !session.may_wait() {

@@ -17,7 +17,9 @@ use crate::hooks;
 use crate::location::FileIdentity;
 use crate::pragmas;
 use crate::remains::{self, Fresh};
-use crate::session::Session;
+use crate::session::{Session, Ticket, Use};
+use crate::snapshot::Snapshot;
+use crate::sweeper;
 use crate::transaction::{Transaction, TransactionKind};
 
 /// A pooled connection, lent to a closure or held through [`PooledConnection`](crate::PooledConnection).
@@ -32,9 +34,23 @@ use crate::transaction::{Transaction, TransactionKind};
 pub struct Connection {
     // Order matters: the connection closes after what was noted about it, and before the session its hooks point to.
     fresh: Fresh,
+    kept: Kept,
     statements: StatementConnection,
     session: Arc<Session>,
     origin: Origin,
+}
+
+/// What is kept between two uses that read, until the connection closes.
+#[derive(Debug)]
+struct Kept(Option<Arc<Snapshot>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(snapshot) = &self.0 {
+            snapshot.retire();
+            sweeper::remove(snapshot);
+        }
+    }
 }
 
 /// Which file a connection is on and what it was made with.
@@ -46,6 +62,8 @@ pub(crate) struct Origin {
     pub(crate) generation: u64,
     /// Which settings it was made with.
     pub(crate) edition: u64,
+    /// Whether the file was in WAL mode, and so has a wal-index.
+    pub(crate) in_wal: bool,
 }
 
 /// What new connections get besides their settings.
@@ -128,9 +146,35 @@ impl Connection {
         statements.know_functions(functions);
         hooks::install(&statements, &session)?;
         statements.warm(config.statement_warm_count(), config.statement_warm_budget());
+        let kept = Kept(if origin.in_wal { Snapshot::on(&statements)?.map(Arc::new) } else { None });
+        if let Some(snapshot) = &kept.0 {
+            session.set_snapshot(Arc::clone(snapshot));
+            sweeper::add(snapshot, config.snapshot_idle());
+        }
         let fresh = Fresh::of(&statements)?;
         statements.take_effects();
-        Ok(Self { fresh, statements, session, origin })
+        Ok(Self { fresh, kept, statements, session, origin })
+    }
+
+    /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
+    /// since.
+    #[inline]
+    pub(crate) fn begin(&self, usage: Use) -> Ticket {
+        if let Some(snapshot) = &self.kept.0 {
+            if usage == Use::Read && self.session.rules.in_force.shares_snapshots() {
+                snapshot.enter();
+            } else {
+                snapshot.give_up();
+            }
+        }
+        self.session.begin(usage)
+    }
+
+    /// Gives up what was kept for the next that reads.
+    pub(crate) fn give_up_snapshot(&self) {
+        if let Some(snapshot) = &self.kept.0 {
+            snapshot.give_up();
+        }
     }
 
     /// Prepares a statement, or takes it from this connection's cache when it was prepared before.
@@ -210,8 +254,11 @@ impl Connection {
 
     /// Undoes what a use left behind. An error means that the connection can't be used again.
     pub(crate) fn reset(&self) -> Result<()> {
-        self.session.end();
+        let refused = self.session.end();
         let clean = self.undo();
+        if let Some(snapshot) = &self.kept.0 {
+            snapshot.leave(clean.is_ok() && !refused && !self.session.rules.log.is_being_emptied());
+        }
         self.session.give_permit_back();
         clean
     }
@@ -219,6 +266,7 @@ impl Connection {
     fn undo(&self) -> Result<()> {
         let leaked = self.reset_leaked();
         if !self.is_autocommit() {
+            self.give_up_snapshot();
             self.execute_batch("ROLLBACK")?;
         }
         self.put_back(leaked)?;
@@ -235,7 +283,7 @@ impl Connection {
 
     /// Ends statements that were leaked half-way: each keeps its snapshot and its locks.
     fn reset_leaked(&self) -> bool {
-        self.is_busy() && remains::reset_leaked(self)
+        remains::reset_leaked(self, |statement| self.kept.0.as_ref().is_some_and(|snapshot| snapshot.is_pin(statement)))
     }
 
     /// Busy time-outs and limits are put back. For everything else that stays on a connection a new connection is cheaper than
@@ -293,9 +341,10 @@ impl Connection {
 
     /// Closes the connection, whatever its last user left behind, and gives the permit back after that.
     pub(crate) fn close(self) {
-        let Self { fresh, statements, session, .. } = self;
+        let Self { fresh, kept, statements, session, .. } = self;
         session.end();
         drop(fresh);
+        drop(kept);
         if let Err(error) = remains::close(statements.into_connection()) {
             tracing::warn!(target: "pool_manager", database = session.name(), %error, "a connection could not be closed");
         }

@@ -102,7 +102,12 @@ impl Database {
             Arc::clone(&self.statements),
             &self.setup,
             &config,
-            Origin { identity: anchor.identity(), generation: anchor.generation(), edition },
+            Origin {
+                identity: anchor.identity(),
+                generation: anchor.generation(),
+                edition,
+                in_wal: anchor.has_wal_index(),
+            },
         )
         .map_err(|error| match error {
             Error::Sqlite(source) => self.location.open_error(source),
@@ -121,6 +126,15 @@ impl Database {
             return Ok(());
         }
         Err(Error::FileChanged { path: self.location.path(), change: "was replaced by another file" })
+    }
+
+    /// Gives up the snapshots that idle connections keep.
+    pub(crate) fn give_up_snapshots(&self) {
+        for session in self.sessions.lock().iter().filter_map(Weak::upgrade) {
+            if let Some(snapshot) = session.snapshot() {
+                snapshot.sweep(true);
+            }
+        }
     }
 
     /// Interrupts what runs on any connection.
@@ -164,6 +178,7 @@ impl pool_core::Manager for Driver {
 
     async fn validate(&self, connection: &mut Connection) -> Result<()> {
         self.0.check_file(connection)?;
+        connection.give_up_snapshot();
         let mut probe = connection.prepare_cached("SELECT count(*) FROM sqlite_schema WHERE rootpage = 1")?;
         probe.query_row([], |_| Ok(()))?;
         Ok(())

@@ -190,7 +190,7 @@ impl Engine {
         work: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
         let session = lease.session();
-        let ticket = session.begin(usage);
+        let ticket = lease.begin(usage);
         if link.is_some_and(|link| !link.running(session, ticket)) {
             // Nobody is there any more to see this.
             return Err(self.closed_error());

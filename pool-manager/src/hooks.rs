@@ -143,6 +143,10 @@ unsafe extern "C" fn on_event(
     // SAFETY: SQLite passes back what `install` registered.
     let session = unsafe { session_of(context) };
     let statement = statement.cast::<ffi::sqlite3_stmt>();
+    let snapshot = session.snapshot();
+    if snapshot.is_some_and(|snapshot| snapshot.is_pin(statement)) {
+        return 0;
+    }
     match event {
         ffi::SQLITE_TRACE_STMT => {
             // SAFETY: for this event SQLite passes the running statement and its text.
@@ -153,6 +157,10 @@ unsafe extern "C" fn on_event(
             let rolls_back = || unsafe { says_or_rollback(detail.cast_const().cast()) };
             let verdict = contained(Verdict::Interrupt, || session.before_statement(kind, outside, rolls_back));
             if verdict == Verdict::Interrupt {
+                // Or the statements after this one were interrupted, too. Ending another statement is what functions may do as well.
+                if let Some(snapshot) = snapshot {
+                    snapshot.give_up();
+                }
                 // SAFETY: the statement belongs to an open connection; sqlite3_interrupt may be called at any time while it is.
                 unsafe { ffi::sqlite3_interrupt(ffi::sqlite3_db_handle(statement)) };
             }

@@ -27,6 +27,7 @@ pub(crate) struct InForce {
     log_limit: AtomicU64,
     logs: AtomicBool,
     caches: AtomicBool,
+    shares_snapshots: AtomicBool,
     /// `cache_ttl` in nanoseconds.
     cache_ttl: AtomicU64,
     /// The bits of `cache_ttl_jitter`.
@@ -34,13 +35,14 @@ pub(crate) struct InForce {
 }
 
 /// What a connection is made with: it is not changed on one that is open, so that one is replaced.
-const MADE_WITH: [Key; 6] = [
+const MADE_WITH: [Key; 7] = [
     Key::EnableStatementPooling,
     Key::StatementCacheSize,
     Key::Synchronous,
     Key::PageCacheSize,
     Key::MmapSize,
     Key::WalSizeLimit,
+    Key::SnapshotIdle,
 ];
 
 impl InForce {
@@ -53,6 +55,7 @@ impl InForce {
             log_limit: AtomicU64::new(u64::MAX),
             logs: AtomicBool::new(false),
             caches: AtomicBool::new(false),
+            shares_snapshots: AtomicBool::new(false),
             cache_ttl: AtomicU64::new(0),
             cache_jitter: AtomicU64::new(0),
             config: ArcSwap::from_pointee(config),
@@ -86,6 +89,7 @@ impl InForce {
         self.log_limit.store(config.wal_size_limit().unwrap_or(u64::MAX), Ordering::Relaxed);
         self.logs.store(config.enable_logging(), Ordering::Relaxed);
         self.caches.store(config.enable_query_cache(), Ordering::Relaxed);
+        self.shares_snapshots.store(config.shared_snapshots(), Ordering::Relaxed);
         self.cache_ttl.store(nanos(config.cache_ttl()), Ordering::Relaxed);
         self.cache_jitter.store(config.cache_ttl_jitter().to_bits(), Ordering::Relaxed);
     }
@@ -124,6 +128,12 @@ impl InForce {
     #[inline]
     pub(crate) fn caches(&self) -> bool {
         self.caches.load(Ordering::Relaxed)
+    }
+
+    /// Whether readers keep their snapshots for the next.
+    #[inline]
+    pub(crate) fn shares_snapshots(&self) -> bool {
+        self.shares_snapshots.load(Ordering::Relaxed)
     }
 
     /// How long results are kept, and by which share of that chance shortens it.

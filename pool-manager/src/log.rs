@@ -43,6 +43,12 @@ impl Log {
         if every > 0 && u64::from(pages) >= every { Due::Passive } else { Due::Nothing }
     }
 
+    /// Tells whether the log waits for those who read from it. Then nobody may keep a snapshot for the next.
+    #[inline]
+    pub(crate) fn is_being_emptied(&self) -> bool {
+        self.emptying.load(Ordering::Relaxed)
+    }
+
     #[cold]
     fn begin_emptying(&self, bytes: u64, limit: u64, database: &Weak<Database>) {
         let Some(database) = database.upgrade() else { return };
@@ -72,5 +78,6 @@ fn empty(database: &Database, wait: Duration) -> bool {
     // In this order: whoever waits for the turn to close the database finds the anchor let go of.
     let Ok(_turn) = database.lane.writer_blocking(wait) else { return false };
     let Some(anchor) = database.anchorage.current() else { return true };
+    database.give_up_snapshots();
     anchor.checkpoint(wait).unwrap_or(false)
 }

@@ -19,7 +19,7 @@ pub struct PooledConnection {
 
 impl PooledConnection {
     pub(crate) fn new(lease: OwnedLease<Driver>) -> Self {
-        lease.session().begin(Use::Any);
+        lease.begin(Use::Any);
         Self { lease }
     }
 }

@@ -124,8 +124,9 @@ fn is_blank(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)).map(|version| version == 0)
 }
 
-/// Resets statements that were leaked half-way, so that their locks and snapshots go. Returns whether there were any.
-pub(crate) fn reset_leaked(connection: &Connection) -> bool {
+/// Resets statements that were leaked half-way, so that their locks and snapshots go, but for those that are `ours`. Returns whether there
+/// were any.
+pub(crate) fn reset_leaked(connection: &Connection, ours: impl Fn(*mut ffi::sqlite3_stmt) -> bool) -> bool {
     let mut found = false;
     let mut statement = std::ptr::null_mut();
     loop {
@@ -135,7 +136,7 @@ pub(crate) fn reset_leaked(connection: &Connection) -> bool {
             if statement.is_null() {
                 return found;
             }
-            if ffi::sqlite3_stmt_busy(statement) != 0 {
+            if ffi::sqlite3_stmt_busy(statement) != 0 && !ours(statement) {
                 ffi::sqlite3_reset(statement);
                 found = true;
             }
@@ -161,7 +162,7 @@ pub(crate) fn deferred_foreign_keys(connection: &Connection) -> i64 {
 pub(crate) fn close(connection: Connection) -> rusqlite::Result<()> {
     connection.close().map_err(|(connection, error)| {
         hooks::remove(&connection);
-        reset_leaked(&connection);
+        reset_leaked(&connection, |_| false);
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
         {

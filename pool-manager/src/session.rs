@@ -8,7 +8,7 @@
 //! the ticket of one use never reaches the next.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
 use crate::nesting;
+use crate::snapshot::Snapshot;
 
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +136,8 @@ pub(crate) struct Session {
     rolls_back: AtomicBool,
     /// For how long the busy handler waited in vain, in nanoseconds.
     busy_waited: AtomicU64,
+    /// What the connection keeps between two uses that read.
+    snapshot: OnceLock<Arc<Snapshot>>,
     state: Mutex<State>,
 }
 
@@ -178,6 +181,7 @@ impl Session {
             watched: AtomicBool::new(false),
             rolls_back: AtomicBool::new(false),
             busy_waited: AtomicU64::new(0),
+            snapshot: OnceLock::new(),
             state: Mutex::new(State {
                 ticket: 0,
                 permit: None,
@@ -193,9 +197,19 @@ impl Session {
         self.state.lock().interrupt = Some(handle);
     }
 
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        let _ = self.snapshot.set(snapshot);
+    }
+
+    /// What the connection keeps between two uses that read; `None` where it can keep nothing.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.get()
+    }
+
     /// Starts a use. One that writes then calls [`enter_lane`](Self::enter_lane).
     pub(crate) fn begin(&self, usage: Use) -> Ticket {
-        self.switch(usage)
+        self.switch(&mut self.state.lock(), usage)
     }
 
     /// Starts the next part of a use: another closure writes in the same transaction, under the same permit. What stopped the whole use
@@ -227,13 +241,16 @@ impl Session {
         self.rolls_back.load(Ordering::Relaxed)
     }
 
-    /// Ends a use, but for its permit: from here on nobody can interrupt it, and what cleans up after it may still write.
-    pub(crate) fn end(&self) {
-        self.switch(Use::None);
+    /// Ends a use, but for its permit: from here on nobody can interrupt it, and what cleans up after it may still write. Tells whether
+    /// a statement was refused, or the whole use stopped.
+    pub(crate) fn end(&self) -> bool {
+        let mut state = self.state.lock();
+        let refused = self.refused.load(Ordering::Relaxed) != ALLOWED;
+        self.switch(&mut state, Use::None);
+        refused
     }
 
-    fn switch(&self, usage: Use) -> Ticket {
-        let mut state = self.state.lock();
+    fn switch(&self, state: &mut State, usage: Use) -> Ticket {
         state.ticket += 1;
         state.refusal = None;
         self.refused.store(ALLOWED, Ordering::Relaxed);

@@ -99,7 +99,7 @@ impl Engine {
     /// Returns who had a part in the transaction, and what became of it. An error: it did not begin.
     fn run_together(&self, lease: &Lease, first: &Arc<dyn Job>) -> Result<Batch> {
         let session = lease.session();
-        let ticket = session.begin(Use::Write);
+        let ticket = lease.begin(Use::Write);
         if !first.claim(session, ticket) {
             return Ok(Batch { members: Vec::new(), committed: Ok(()) });
         }

@@ -14,6 +14,7 @@ mod real_data;
 mod reset;
 mod schema;
 mod settings;
+mod snapshots;
 mod statements;
 mod support;
 mod transactions;

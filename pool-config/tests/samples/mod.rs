@@ -37,6 +37,7 @@ pub(crate) fn samples(key: Key) -> Vec<Value> {
         Key::SlowStatement => micros(&[1, 90_500_000, year]),
         Key::StatementWarmBudget => micros(&[0, 1_500, DAY / 24 / 60]),
         Key::WriteBatchTime => micros(&[1, 1_500, DAY / 24 / 60]),
+        Key::SnapshotIdle => micros(&[1_000, 1_500, DAY / 24 / 60]),
         Key::CheckpointTimeout => micros(&[1_000, 1_500, DAY / 24 / 6]),
         Key::ValidateAfterIdle => never(micros(&[0, 1_500, year])),
         Key::IdleTimeout | Key::MaxConnectionAge | Key::LeakThreshold | Key::LongRead => never(micros(&[1_000, year])),

@@ -1,0 +1,96 @@
+//! Who gives up the snapshots that nobody uses: one thread for the whole process, asleep while none is kept.
+//!
+//! Owns the list of snapshots and when they are looked at. It must not know databases. Invariant: while a snapshot is kept on any
+//! connection, the thread is awake, or whoever took the snapshot wakes it before going on.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::snapshot::Snapshot;
+
+struct State {
+    snapshots: Vec<Weak<Snapshot>>,
+    running: bool,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { snapshots: Vec::new(), running: false });
+static CALLED: Condvar = Condvar::new();
+static AWAKE: AtomicBool = AtomicBool::new(false);
+/// The time between two rounds in nanoseconds: the least that any database asks for.
+static PERIOD: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Looks after a snapshot from now on. It is given up when it was not used for `idle` to twice that.
+pub(crate) fn add(snapshot: &Arc<Snapshot>, idle: Duration) {
+    let mut state = STATE.lock();
+    if state.snapshots.is_empty() {
+        PERIOD.store(u64::MAX, Ordering::Relaxed);
+    }
+    PERIOD.fetch_min(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    state.snapshots.push(Arc::downgrade(snapshot));
+}
+
+/// Forgets a snapshot whose connection closes; the thread ends with the last.
+pub(crate) fn remove(snapshot: &Arc<Snapshot>) {
+    let gone = Arc::downgrade(snapshot);
+    let mut state = STATE.lock();
+    state.snapshots.retain(|known| !known.ptr_eq(&gone));
+    let last = state.snapshots.is_empty();
+    drop(state);
+    if last {
+        CALLED.notify_one();
+    }
+}
+
+/// Has the thread come, for a snapshot was taken.
+#[inline]
+pub(crate) fn wake() {
+    // Either this sees that the thread went to sleep, or the thread's last look before that sees the snapshot: pairs with `sleep`.
+    fence(Ordering::SeqCst);
+    if !AWAKE.load(Ordering::Relaxed) {
+        call();
+    }
+}
+
+#[cold]
+fn call() {
+    let mut state = STATE.lock();
+    AWAKE.store(true, Ordering::Relaxed);
+    if !state.running {
+        // A process that is out of threads gets another try with the next snapshot.
+        state.running = std::thread::Builder::new().name("pool-snapshots".to_owned()).spawn(run).is_ok();
+        AWAKE.store(state.running, Ordering::Relaxed);
+    }
+    drop(state);
+    CALLED.notify_one();
+}
+
+fn run() {
+    let mut state = STATE.lock();
+    while !state.snapshots.is_empty() {
+        let period = Duration::from_nanos(PERIOD.load(Ordering::Relaxed));
+        CALLED.wait_for(&mut state, period);
+        if !sweep(&state) {
+            AWAKE.store(false, Ordering::Relaxed);
+            // See `wake`.
+            fence(Ordering::SeqCst);
+            if sweep(&state) {
+                AWAKE.store(true, Ordering::Relaxed);
+                continue;
+            }
+            while !AWAKE.load(Ordering::Relaxed) && !state.snapshots.is_empty() {
+                CALLED.wait(&mut state);
+            }
+        }
+    }
+    AWAKE.store(false, Ordering::Relaxed);
+    state.running = false;
+}
+
+/// Comes by all snapshots once; tells whether any is kept.
+fn sweep(state: &State) -> bool {
+    // Not `any`, which would stop at the first.
+    state.snapshots.iter().filter_map(Weak::upgrade).filter(|snapshot| snapshot.sweep(false)).count() > 0
+}
