@@ -161,11 +161,36 @@ pub(crate) struct StressFlags {
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchFlags {
-    /// The set of benchmarks: a folder of xtask/peers
-    pub(crate) name: String,
-    /// Handed to the benchmarks
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<String>,
+    /// Scenarios or sets of them (pool, sqlite, cache, statement, config), or `headline`: the description's four claims [default: all
+    /// scenarios]
+    pub(crate) names: Vec<String>,
+    /// Build and measure the peers, too
+    #[arg(long)]
+    pub(crate) peers: bool,
+    /// Fewer and shorter rounds, a smaller table
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// How often each figure is measured [default: 5, with --quick 3]
+    #[arg(long)]
+    pub(crate) rounds: Option<u64>,
+    /// How long each measuring takes, in milliseconds [default: 300, with --quick 100]
+    #[arg(long)]
+    pub(crate) millis: Option<u64>,
+    /// Size of the table of memory-10-connections, in MiB [default: 500, with --quick 64]
+    #[arg(long)]
+    pub(crate) memory_mib: Option<u64>,
+    /// Only competitors whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) competitor: Option<String>,
+    /// Where databases are made [default: the system's folder for temporary files]
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Compare with the figures that --json wrote to this file before
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
 }
 
 #[cfg(test)]

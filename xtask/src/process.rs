@@ -63,6 +63,13 @@ impl Process {
         if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
     }
 
+    /// Runs it from the folder the user is in, where the user's paths mean something.
+    pub(crate) fn run_here(&self) -> Result<(), Error> {
+        eprintln!("$ {self}");
+        let status = self.here().status().map_err(|source| self.not_started(source))?;
+        if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
+    }
+
     /// Runs it quietly from the root of the workspace and returns what it wrote to its standard output; a failure shows the rest.
     pub(crate) fn read(&self) -> Result<Vec<u8>, Error> {
         let output = self.in_root().output().map_err(|source| self.not_started(source))?;

@@ -1,25 +1,19 @@
-//! Measures pool-cache against quick_cache, moka, a plain LRU cache and dashmap (as a plain map): competitors interleaved round by
-//! round in one process, medians with spread, ratios of ours to theirs.
+//! Measures pool-cache, and with the feature `peers` quick_cache, moka, a plain LRU cache and dashmap as a plain map.
 //!
-//! Run with `cargo xtask bench cache`; `--rounds N` (default 7), `--millis N` of each measuring (default 300), `--only TEXT` for
-//! scenarios whose name contains it (`cache-hit-ratio/loop` for some of the traces), `--json FILE` to keep the figures. The hit
-//! ratios, which no noise touches, are taken once. Measure on a machine that does nothing else. ours and moka have a time to
-//! live, the others know none.
+//! `cargo xtask bench cache` builds this program and calls it once for each figure of each round. Knows who takes part in what; what is
+//! measured is the business of `scenario` and `ratio`. ours and moka have a time to live, the others know none.
 
 mod counting;
-mod peers;
+#[cfg(feature = "peers")]
+mod foreign;
+mod ours;
 mod ratio;
-#[path = "../../pool/src/report.rs"]
-mod report;
 mod scenario;
 mod traces;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use counting::Counting;
-use peers::{Lru, Map, Moka, MokaExpiring, Ours, Quick};
-use report::Report;
+use ours::{Expiring, Loading, Lru, Ours, Peer};
+use peers_figures::{Built, Row};
 use scenario::{
     Round, herd, hit_large, hit_small, insert_large, insert_small, memory_full, memory_used, purge, skewed_large,
     skewed_small,
@@ -28,81 +22,107 @@ use scenario::{
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-type T = String;
-type N = u64;
+#[derive(Clone, Copy)]
+enum Measure {
+    /// Something that takes as long as it is told to, so that a shorter one before warms up.
+    Warmed(fn(&mut Round<'_>)),
+    /// Something that takes as long as it takes.
+    Once(fn(&mut Round<'_>)),
+    /// The share of hits.
+    Ratio(fn(&[u64], usize) -> f64),
+}
 
-/// A scenario's name and its competitors in the order in which they take turns.
-type Scenario = (&'static str, &'static [fn(&mut Round<'_>)]);
+use Measure::{Once, Ratio, Warmed};
 
-const SCENARIOS: &[Scenario] = &[
-    (
-        "cache-hit 1000",
-        &[hit_small::<Ours<T>>, hit_small::<Quick<T>>, hit_small::<Moka<T>>, hit_small::<Lru<T>>, hit_small::<Map<T>>],
-    ),
-    (
-        "cache-hit 100000",
-        &[hit_large::<Ours<T>>, hit_large::<Quick<T>>, hit_large::<Moka<T>>, hit_large::<Lru<T>>, hit_large::<Map<T>>],
-    ),
-    (
-        "cache-insert 1000",
-        &[insert_small::<Ours<N>>, insert_small::<Quick<N>>, insert_small::<Moka<N>>, insert_small::<Lru<N>>],
-    ),
-    (
-        "cache-insert 100000",
-        &[insert_large::<Ours<N>>, insert_large::<Quick<N>>, insert_large::<Moka<N>>, insert_large::<Lru<N>>],
-    ),
-    (
-        "cache-zipf 1000",
-        &[skewed_small::<Ours<N>>, skewed_small::<Quick<N>>, skewed_small::<Moka<N>>, skewed_small::<Lru<N>>],
-    ),
-    (
-        "cache-zipf 100000",
-        &[skewed_large::<Ours<N>>, skewed_large::<Quick<N>>, skewed_large::<Moka<N>>, skewed_large::<Lru<N>>],
-    ),
-    ("cache-herd", &[herd::<Ours<N>>, herd::<Arc<Quick<N>>>, herd::<moka::future::Cache<u64, Arc<u64>>>]),
-    (
-        "cache-memory full",
-        &[memory_full::<Ours<N>>, memory_full::<Quick<N>>, memory_full::<Moka<N>>, memory_full::<Lru<N>>],
-    ),
-    (
-        "cache-memory used",
-        &[memory_used::<Ours<N>>, memory_used::<Quick<N>>, memory_used::<Moka<N>>, memory_used::<Lru<N>>],
-    ),
-    ("cache-purge", &[purge::<Ours<N>>, purge::<MokaExpiring>]),
-];
+/// What no noise touches.
+const EXACT: [&str; 2] = ["cache-hit-ratio", "cache-memory"];
+
+fn hits<P: Peer<String>>() -> Vec<Row<Measure>> {
+    vec![("cache-hit", P::NAME, Warmed(hit_small::<P>)), ("cache-hit", P::NAME, Warmed(hit_large::<P>))]
+}
+
+/// The scenarios of a cache that evicts.
+fn bounded<P: Peer<u64>>() -> Vec<Row<Measure>> {
+    vec![
+        ("cache-zipf", P::NAME, Warmed(skewed_small::<P>)),
+        ("cache-zipf", P::NAME, Warmed(skewed_large::<P>)),
+        ("cache-insert", P::NAME, Warmed(insert_small::<P>)),
+        ("cache-insert", P::NAME, Warmed(insert_large::<P>)),
+        ("cache-memory", P::NAME, Once(memory_full::<P>)),
+        ("cache-memory", P::NAME, Once(memory_used::<P>)),
+    ]
+}
+
+fn ratio<P: Peer<u64>>() -> Vec<Row<Measure>> {
+    vec![("cache-hit-ratio", P::NAME, Ratio(ratio::hits::<P>))]
+}
+
+fn loading<P: Loading>() -> Vec<Row<Measure>> {
+    vec![("cache-herd", P::NAME, Once(herd::<P>))]
+}
+
+fn expiring<P: Expiring>() -> Vec<Row<Measure>> {
+    vec![("cache-purge", P::NAME, Once(purge::<P>))]
+}
+
+/// Ours, and the two that hit ratios are compared with: the plain policy and the optimum.
+fn ours() -> Vec<Row<Measure>> {
+    [
+        hits::<Ours<String>>(),
+        bounded::<Ours<u64>>(),
+        ratio::<Ours<u64>>(),
+        loading::<Ours<u64>>(),
+        expiring::<Ours<u64>>(),
+        ratio::<Lru<u64>>(),
+        vec![("cache-hit-ratio", "optimum", Ratio(ratio::optimum))],
+    ]
+    .concat()
+}
+
+#[cfg(feature = "peers")]
+fn theirs() -> Vec<Row<Measure>> {
+    use foreign::{Map, Moka, MokaExpiring, MokaLoading, Quick, QuickLoading};
+    [
+        hits::<Quick<String>>(),
+        hits::<Moka<String>>(),
+        hits::<Lru<String>>(),
+        hits::<Map<String>>(),
+        bounded::<Quick<u64>>(),
+        bounded::<Moka<u64>>(),
+        bounded::<Lru<u64>>(),
+        ratio::<Quick<u64>>(),
+        ratio::<Moka<u64>>(),
+        loading::<QuickLoading>(),
+        loading::<MokaLoading>(),
+        expiring::<MokaExpiring>(),
+    ]
+    .concat()
+}
+
+#[cfg(not(feature = "peers"))]
+fn theirs() -> Vec<Row<Measure>> {
+    Vec::new()
+}
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let option = |name: &str| {
-        let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + 1).cloned()
-    };
-    let number = |name: &str, default: u64| option(name).map_or(default, |text| text.parse().expect("a number"));
-    let rounds = number("--rounds", 7);
-    let time = Duration::from_millis(number("--millis", 300));
-    let only = option("--only").unwrap_or_default();
-    let (only, part) = only.split_once('/').unwrap_or((&only, ""));
+    let names: &[&str] = if cfg!(feature = "peers") { &["quick_cache", "moka", "dashmap"] } else { &[] };
+    let versions = peers_figures::versions(include_str!("../Cargo.lock"), &[&["pool-cache", "lru"], names].concat());
+    let once = EXACT.map(String::from).to_vec();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let mut report = Report::default();
-    for (name, competitors) in SCENARIOS.iter().filter(|(name, _)| name.contains(only)) {
-        for round in 0..=rounds {
-            // The first round warms up and does not count.
-            let mut ignored = Report::default();
-            for competitor in *competitors {
-                let report = if round == 0 { &mut ignored } else { &mut report };
-                competitor(&mut Round { report, runtime: &runtime, time });
+    let rows = [ours(), theirs()].concat();
+    let built = Built { built: versions, once, ..Built::default() };
+    let said = peers_figures::serve(built, &rows, |measure, figures| {
+        let time = figures.time;
+        match measure {
+            Warmed(measure) => {
+                let mut warming = figures.warming(time / 4);
+                measure(&mut Round { figures: &mut warming, runtime: &runtime, time: time / 4 });
+                measure(&mut Round { figures, runtime: &runtime, time });
             }
+            Once(measure) => measure(&mut Round { figures, runtime: &runtime, time }),
+            Ratio(ask) => ratio::measure(figures, ask),
         }
-        eprintln!("measured: {name}");
-    }
-    print!("{}", report.table());
-    let mut ratios = Report::default();
-    if "cache-hit-ratio".contains(only) {
-        print!("{}", ratio::measure(part, &mut ratios));
-    }
-    if let Some(file) = option("--json") {
-        let rows = [report.json(), ratios.json()].map(|rows| rows.as_array().cloned().unwrap_or_default()).concat();
-        std::fs::write(&file, format!("{:#}\n", serde_json::Value::from(rows))).expect("the file can be written");
-    }
+    });
+    print!("{said}");
 }

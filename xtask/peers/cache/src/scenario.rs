@@ -7,31 +7,30 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use peers_figures::Better;
 use tokio::runtime::Runtime;
 
 use crate::counting;
-use crate::peers::{Expiring, Loading, Peer};
-use crate::report::{Figure, Report};
+use crate::ours::{Expiring, Loading, Peer};
 use crate::traces::{Dice, zipf};
 
 /// One measuring of one competitor.
 pub struct Round<'r> {
-    pub report: &'r mut Report,
+    pub figures: &'r mut peers_figures::Round,
     pub runtime: &'r Runtime,
     pub time: Duration,
 }
 
 impl Round<'_> {
-    fn add(&mut self, scenario: &'static str, competitor: &'static str, metric: &'static str, value: f64) {
+    fn add(&mut self, metric: &str, value: f64) {
         let (unit, better) = match metric {
-            "time" => ("ns", "lower"),
-            "throughput" => ("1/s", "higher"),
-            "memory" => ("B/entry", "lower"),
-            "served" => ("ms", "lower"),
-            "loads" => ("", "lower"),
-            _ => ("us", "lower"),
+            _ if metric.starts_with("time") => ("ns", Better::Lower),
+            _ if metric.starts_with("throughput") => ("1/s", Better::Higher),
+            _ if metric.starts_with("memory") => ("B/entry", Better::Lower),
+            "loads" => ("loads", Better::Lower),
+            _ => ("us", Better::Lower),
         };
-        self.report.add(Figure { scenario, competitor, metric, unit, better, value });
+        self.figures.add(metric, unit, better, value);
     }
 }
 
@@ -51,7 +50,7 @@ fn shuffled(entries: u64) -> Vec<u64> {
     keys
 }
 
-fn hit<P: Peer<String>>(round: &mut Round<'_>, scenario: &'static str, entries: u64) {
+fn hit<P: Peer<String>>(round: &mut Round<'_>, metric: &str, entries: u64) {
     let keys: Vec<String> = shuffled(entries).into_iter().map(text).collect();
     // Room for twice as many, for those whose bound holds only roughly.
     let cache = P::new(entries as usize * 2);
@@ -67,18 +66,18 @@ fn hit<P: Peer<String>>(round: &mut Round<'_>, scenario: &'static str, entries: 
     }
     let time = began.elapsed().as_nanos() as f64 / count as f64;
     assert!(found * 100 >= count * 99, "{} lost entries: {found} of {count}", P::NAME);
-    round.add(scenario, P::NAME, "time", time);
+    round.add(metric, time);
 }
 
 pub fn hit_small<P: Peer<String>>(round: &mut Round<'_>) {
-    hit::<P>(round, "cache-hit, 1,000 entries", 1_000);
+    hit::<P>(round, "time", 1_000);
 }
 
 pub fn hit_large<P: Peer<String>>(round: &mut Round<'_>) {
-    hit::<P>(round, "cache-hit, 100,000 entries", 100_000);
+    hit::<P>(round, "time_100000", 100_000);
 }
 
-fn insert<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, capacity: u64) {
+fn insert<P: Peer<u64>>(round: &mut Round<'_>, metric: &str, capacity: u64) {
     let cache = P::new(capacity as usize);
     (0..capacity * 2).for_each(|key| cache.put(key, key));
     cache.settle();
@@ -88,19 +87,19 @@ fn insert<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, capacity:
         (next..next + BATCH as u64).for_each(|key| cache.put(key, key));
         next += BATCH as u64;
     }
-    round.add(scenario, P::NAME, "time", began.elapsed().as_nanos() as f64 / (next - capacity * 2) as f64);
+    round.add(metric, began.elapsed().as_nanos() as f64 / (next - capacity * 2) as f64);
 }
 
 pub fn insert_small<P: Peer<u64>>(round: &mut Round<'_>) {
-    insert::<P>(round, "cache-insert, 1,000 entries", 1_000);
+    insert::<P>(round, "time", 1_000);
 }
 
 pub fn insert_large<P: Peer<u64>>(round: &mut Round<'_>) {
-    insert::<P>(round, "cache-insert, 100,000 entries", 100_000);
+    insert::<P>(round, "time_100000", 100_000);
 }
 
 /// Two threads ask for keys of which one in ten fits, and insert what is missing.
-fn skewed<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, capacity: usize) {
+fn skewed<P: Peer<u64>>(round: &mut Round<'_>, metric: &str, capacity: usize) {
     let cache = P::new(capacity);
     let lists: Vec<Vec<u64>> = (1..=2).map(|seed| zipf(capacity * 10, 0.99, 1 << 20, seed * 0x9E37_79B9)).collect();
     let (start, over, asked) = (Barrier::new(3), AtomicBool::new(false), AtomicU64::new(0));
@@ -130,15 +129,15 @@ fn skewed<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, capacity:
         over.store(true, Relaxed);
         began.elapsed()
     });
-    round.add(scenario, P::NAME, "throughput", asked.load(Relaxed) as f64 / elapsed.as_secs_f64());
+    round.add(metric, asked.load(Relaxed) as f64 / elapsed.as_secs_f64());
 }
 
 pub fn skewed_small<P: Peer<u64>>(round: &mut Round<'_>) {
-    skewed::<P>(round, "cache-zipf, 1,000 entries", 1_000);
+    skewed::<P>(round, "throughput", 1_000);
 }
 
 pub fn skewed_large<P: Peer<u64>>(round: &mut Round<'_>) {
-    skewed::<P>(round, "cache-zipf, 100,000 entries", 100_000);
+    skewed::<P>(round, "throughput_100000", 100_000);
 }
 
 /// 64 tasks miss one key whose loader takes 10 ms.
@@ -166,14 +165,14 @@ pub fn herd<P: Loading>(round: &mut Round<'_>) {
         }
         began.elapsed()
     });
-    round.add("cache-herd", P::NAME, "served", served.as_secs_f64() * 1e3);
-    round.add("cache-herd", P::NAME, "loads", loads.load(Relaxed) as f64);
+    round.add("time", served.as_nanos() as f64);
+    round.add("loads", loads.load(Relaxed) as f64);
 }
 
 const ENTRIES: u64 = 100_000;
 
 /// Bytes an entry costs over key (8), pointer to the value (8) and what it points to (24).
-fn memory<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, inserted: u64) {
+fn memory<P: Peer<u64>>(round: &mut Round<'_>, metric: &str, inserted: u64) {
     let (bytes, cache) = counting::bytes(|| {
         let cache = P::new(ENTRIES as usize);
         for key in 0..inserted {
@@ -186,15 +185,15 @@ fn memory<P: Peer<u64>>(round: &mut Round<'_>, scenario: &'static str, inserted:
         cache
     });
     let kept = (0..inserted).filter(|key| cache.look(key).is_some()).count();
-    round.add(scenario, P::NAME, "memory", bytes as f64 / kept as f64 - 40.0);
+    round.add(metric, bytes as f64 / kept as f64 - 40.0);
 }
 
 pub fn memory_full<P: Peer<u64>>(round: &mut Round<'_>) {
-    memory::<P>(round, "cache-memory, 100,000 entries, just full", ENTRIES);
+    memory::<P>(round, "memory", ENTRIES);
 }
 
 pub fn memory_used<P: Peer<u64>>(round: &mut Round<'_>) {
-    memory::<P>(round, "cache-memory, 100,000 entries, after a million insertions", 10 * ENTRIES);
+    memory::<P>(round, "memory_used", 10 * ENTRIES);
 }
 
 /// A million entries, half of which expire within a second: the longest call of a thread that asks and inserts, while nothing
@@ -235,10 +234,10 @@ pub fn purge<P: Expiring>(round: &mut Round<'_>) {
         let purging = began.elapsed();
         over.store(true, Relaxed);
         let longest = caller.join().expect("no panic");
-        round.add("cache-purge", P::NAME, "longest call", longest.as_secs_f64() * 1e6);
+        round.add("longest_call", longest.as_secs_f64() * 1e6);
         purging
     });
-    round.add("cache-purge", P::NAME, "purge itself", purging.as_secs_f64() * 1e6);
+    round.add("purge", purging.as_secs_f64() * 1e6);
     over.store(false, Relaxed);
     let quiet = std::thread::scope(|scope| {
         let caller = scope.spawn(|| longest(&over));
@@ -246,5 +245,5 @@ pub fn purge<P: Expiring>(round: &mut Round<'_>) {
         over.store(true, Relaxed);
         caller.join().expect("no panic")
     });
-    round.add("cache-purge", P::NAME, "longest when quiet", quiet.as_secs_f64() * 1e6);
+    round.add("longest_quiet", quiet.as_secs_f64() * 1e6);
 }

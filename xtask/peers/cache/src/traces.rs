@@ -53,7 +53,7 @@ fn trace(name: impl Into<String>, keys: Vec<u64>) -> Trace {
     let mut seen = keys.clone();
     seen.sort_unstable();
     seen.dedup();
-    let capacities = vec![(seen.len() / 100).max(1), (seen.len() / 10).max(1)];
+    let capacities = [100, 50, 20, 10, 5, 2].map(|part| (seen.len() / part).max(1)).into();
     Trace { name: name.into(), keys, capacities }
 }
 

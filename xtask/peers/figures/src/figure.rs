@@ -13,6 +13,17 @@ pub enum Better {
     Higher,
 }
 
+/// Where a figure lies on a curve: the hit ratio of a trace at a capacity, the throughput of so many tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// What the curve is of.
+    pub curve: String,
+    /// What it goes over.
+    pub over: String,
+    /// How much of that.
+    pub at: f64,
+}
+
 /// One figure of one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
@@ -22,6 +33,9 @@ pub struct Figure {
     pub unit: String,
     pub better: Better,
     pub value: f64,
+    /// There where the metric is one point of a curve; each point is a metric of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
 }
 
 /// Somebody who takes part in a scenario.
@@ -29,6 +43,22 @@ pub struct Figure {
 pub struct Competitor {
     pub scenario: String,
     pub competitor: String,
+}
+
+/// What a program that measures is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// What it is built on, with versions.
+    pub built: String,
+    /// Options of the SQLite it is built on.
+    pub facts: Vec<String>,
+    /// It can make what the others measure on.
+    pub fills: bool,
+    /// One call measures all competitors of a scenario, who take turns in it.
+    pub together: bool,
+    /// Scenarios that no noise touches: one round is enough.
+    #[serde(default)]
+    pub once: Vec<String>,
 }
 
 /// One line of a program that measures.
@@ -45,8 +75,8 @@ pub enum Line {
     },
     /// What it can measure.
     Competitor(Competitor),
-    /// What it is built on, and whether it can make what the others measure on.
-    Built { built: String, facts: Vec<String>, fills: bool },
+    /// What it is.
+    Built(Built),
 }
 
 impl Line {
@@ -77,12 +107,15 @@ mod tests {
             unit: "ns".into(),
             better: Better::Lower,
             value: 1.5,
+            point: None,
         };
+        let point = Some(Point { curve: "zipf".into(), over: "entries".into(), at: 10.0 });
         let lines = [
+            Line::Figure(Figure { point, ..figure.clone() }),
             Line::Figure(figure),
             Line::Failed { who: who.clone(), failed: "wrong rows".into() },
             Line::Competitor(who),
-            Line::Built { built: "x".into(), facts: vec!["y".into()], fills: true },
+            Line::Built(Built { built: "x".into(), facts: vec!["y".into()], fills: true, ..Built::default() }),
         ];
         for line in lines {
             assert_eq!(Line::parse(&line.to_json()), Some(line));

@@ -10,29 +10,28 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::runtime::Runtime;
 
-use crate::peers::{AsyncPool, BlockingPool};
-use crate::report::{Figure, Report};
+use peers_figures::{Better, Point};
+
+use crate::ours::{AsyncPool, BlockingPool, OursBlocking};
 
 /// One measuring of one competitor.
 pub struct Round<'r> {
-    pub report: &'r mut Report,
+    pub figures: &'r mut peers_figures::Round,
     pub runtime: &'r Runtime,
     pub time: Duration,
 }
 
 impl Round<'_> {
-    fn add(&mut self, scenario: &'static str, competitor: &'static str, metric: &'static str, value: f64) {
+    fn add(&mut self, metric: &str, value: f64) {
         let (unit, better) = match metric {
-            "time" => ("ns", "lower"),
-            "throughput" => ("1/s", "higher"),
-            "least/most" => ("ratio", "higher"),
-            "p99.9" => ("us", "lower"),
-            "starved" => ("tasks", "lower"),
-            "serve" => ("ns/waiter", "lower"),
-            "out of order" => ("waiters", "lower"),
-            _ => ("", "lower"),
+            "time" => ("ns", Better::Lower),
+            "throughput" => ("1/s", Better::Higher),
+            "fairness" => ("ratio", Better::Higher),
+            "starved" => ("callers", Better::Lower),
+            "out_of_order" => ("waiters", Better::Lower),
+            _ => ("us", Better::Lower),
         };
-        self.report.add(Figure { scenario, competitor, metric, unit, better, value });
+        self.figures.add(metric, unit, better, value);
     }
 }
 
@@ -72,7 +71,7 @@ pub fn alone_blocking<P: BlockingPool>(round: &mut Round<'_>) {
         }
         count += BATCH;
     }
-    round.add("one thread, blocking", P::NAME, "time", began.elapsed().as_nanos() as f64 / count as f64);
+    round.add("time", began.elapsed().as_nanos() as f64 / count as f64);
 }
 
 pub fn alone_async<P: AsyncPool>(round: &mut Round<'_>) {
@@ -91,7 +90,7 @@ pub fn alone_async<P: AsyncPool>(round: &mut Round<'_>) {
         began.elapsed().as_nanos() as f64 / count as f64
     };
     let value = round.runtime.block_on(round.runtime.spawn(run)).unwrap();
-    round.add("one task, async", P::NAME, "time", value);
+    round.add("time", value);
 }
 
 fn fairness(counts: &[u64]) -> f64 {
@@ -212,39 +211,34 @@ fn tasks<P: AsyncPool>(
 
 pub fn two_threads<P: BlockingPool>(round: &mut Round<'_>) {
     let (rate, counts, _) = threads::<P>(round.time, 2, 10, false, || {});
-    round.add("two threads or workers, no waiting", P::NAME, "throughput", rate);
-    round.add("two threads or workers, no waiting", P::NAME, "least/most", fairness(&counts));
+    round.add("throughput", rate);
+    round.add("fairness", fairness(&counts));
 }
 
 pub fn two_workers<P: AsyncPool>(round: &mut Round<'_>) {
     let (rate, counts, _) = tasks::<P>(round, 2, 10, false, false);
-    round.add("two threads or workers, no waiting", P::NAME, "throughput", rate);
-    round.add("two threads or workers, no waiting", P::NAME, "least/most", fairness(&counts));
+    round.add("throughput", rate);
+    round.add("fairness", fairness(&counts));
 }
 
-fn crowd(round: &mut Round<'_>, scenario: &'static str, name: &'static str, run: (f64, Vec<u64>, Histogram<u64>)) {
+fn crowd(round: &mut Round<'_>, run: (f64, Vec<u64>, Histogram<u64>)) {
     let (rate, counts, waits) = run;
-    if std::env::var_os("PEERS_QUANTILES").is_some() {
-        let shares = [0.5, 0.9, 0.99, 0.992, 0.995, 0.999, 0.9999, 1.0];
-        let quantiles = shares.map(|share| (share, waits.value_at_quantile(share) / 1000));
-        let mut counts = counts.clone();
-        counts.sort_unstable();
-        eprintln!("{name}: {quantiles:?} us, leases {counts:?}");
+    round.add("throughput", rate);
+    round.add("fairness", fairness(&counts));
+    for (metric, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+        round.add(metric, waits.value_at_quantile(share) as f64 / 1000.0);
     }
-    round.add(scenario, name, "throughput", rate);
-    round.add(scenario, name, "least/most", fairness(&counts));
-    round.add(scenario, name, "p99.9", waits.value_at_quantile(0.999) as f64 / 1000.0);
-    round.add(scenario, name, "starved", counts.iter().filter(|&&count| count == 0).count() as f64);
+    round.add("starved", counts.iter().filter(|&&count| count == 0).count() as f64);
 }
 
 pub fn crowd_of_tasks<P: AsyncPool>(round: &mut Round<'_>) {
     let run = tasks::<P>(round, 64, 10, true, false);
-    crowd(round, "64 tasks, 10 connections, 1 us", P::NAME, run);
+    crowd(round, run);
 }
 
 pub fn crowd_of_yielding_tasks<P: AsyncPool>(round: &mut Round<'_>) {
     let run = tasks::<P>(round, 64, 10, true, true);
-    crowd(round, "64 tasks, 10 connections, 1 us, yield while held", P::NAME, run);
+    crowd(round, run);
 }
 
 /// How much longer than usual a crowd of threads is watched.
@@ -257,7 +251,7 @@ const LONGER: u32 = 6;
 
 pub fn crowd_of_threads<P: BlockingPool>(round: &mut Round<'_>) {
     let run = threads::<P>(round.time * LONGER, 64, 10, true, work);
-    crowd(round, "64 threads, 10 connections, 1 us", P::NAME, run);
+    crowd(round, run);
 }
 
 /// Ten thousand tasks queue for one connection, on one thread so that the order of arrival is known.
@@ -291,39 +285,54 @@ pub fn many_waiters<P: AsyncPool>(round: &mut Round<'_>) {
         }
         (began.elapsed().as_nanos() as f64 / WAITERS as f64, disorder.load(Relaxed))
     });
-    round.add("10,000 waiters for one connection", P::NAME, "serve", serve);
-    round.add("10,000 waiters for one connection", P::NAME, "out of order", disorder as f64);
+    round.add("time", serve);
+    round.add("out_of_order", disorder as f64);
+}
+
+/// The throughput of 1, 2, 4 ... 64 tasks.
+pub fn scaling<P: AsyncPool>(round: &mut Round<'_>) {
+    for count in [1, 2, 4, 8, 16, 32, 64] {
+        let (rate, ..) = tasks::<P>(round, count, 10, true, false);
+        let point = Point { curve: "throughput".into(), over: "tasks".into(), at: count as f64 };
+        round.figures.add_point(&format!("throughput_{count}"), "1/s", Better::Higher, rate, point);
+    }
 }
 
 /// One thread works while another reads the statistics ten thousand times a second, or does everything but that.
-pub fn observed(round: &mut Round<'_>) {
-    for (name, reading) in [("ours (stats read)", true), ("ours (unread)", false)] {
-        let pool = <crate::peers::OursBlocking as BlockingPool>::new(10);
-        let stop = AtomicBool::new(false);
-        let time = round.time;
-        let value = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Relaxed) {
-                    if reading {
-                        black_box(pool.0.stats());
-                    }
-                    let began = Instant::now();
-                    while began.elapsed() < Duration::from_micros(100) {
-                        std::hint::spin_loop();
-                    }
+fn observed(round: &mut Round<'_>, reading: bool) {
+    let pool = <OursBlocking as BlockingPool>::new(10);
+    let stop = AtomicBool::new(false);
+    let time = round.time;
+    let value = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                if reading {
+                    black_box(pool.0.stats());
                 }
-            });
-            let began = Instant::now();
-            let mut count = 0;
-            while began.elapsed() < time {
-                for _ in 0..BATCH {
-                    black_box(&mut pool.take());
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_micros(100) {
+                    std::hint::spin_loop();
                 }
-                count += BATCH;
             }
-            stop.store(true, Relaxed);
-            began.elapsed().as_nanos() as f64 / count as f64
         });
-        round.add("stats() 10,000 times a second", name, "time", value);
-    }
+        let began = Instant::now();
+        let mut count = 0;
+        while began.elapsed() < time {
+            for _ in 0..BATCH {
+                black_box(&mut pool.take());
+            }
+            count += BATCH;
+        }
+        stop.store(true, Relaxed);
+        began.elapsed().as_nanos() as f64 / count as f64
+    });
+    round.add("time", value);
+}
+
+pub fn stats_read(round: &mut Round<'_>) {
+    observed(round, true);
+}
+
+pub fn stats_unread(round: &mut Round<'_>) {
+    observed(round, false);
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know how a connection is come by.
 
-use peers_sqlite_arena::{Built, Country, Failure, Totals, digest, sql};
+use peers_sqlite_arena::{BuiltOn, Country, Failure, Totals, digest, sql, versions};
 use rusqlite::{Connection, ErrorCode, Params, Row, TransactionBehavior, params};
 
 /// Something that can be asked with the text of a statement.
@@ -147,11 +147,11 @@ pub fn failure(error: rusqlite::Error) -> Failure {
     }
 }
 
-/// Says what this program is built on.
-pub fn built(bindings: &str) -> Built {
+/// Says what this program is built on: packages in the versions of its lock file, and SQLite.
+pub fn built(lock: &str, packages: &[&str]) -> BuiltOn {
     let conn = Connection::open_in_memory().map_err(failure)?;
     let options: rusqlite::Result<Vec<String>> =
         conn.prepare("PRAGMA compile_options").and_then(|mut all| all.query_map([], |row| row.get(0))?.collect());
     let version = rusqlite::version();
-    Ok((format!("{bindings}, SQLite {version}"), options.map_err(failure)?))
+    Ok((format!("{}, SQLite {version}", versions(lock, packages)), options.map_err(failure)?))
 }

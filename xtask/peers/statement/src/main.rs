@@ -1,50 +1,37 @@
 //! Measures pool-stmt against rusqlite alone: a statement held for ever, rusqlite's own cache, preparing each time.
 //!
-//! Run with `cargo run --release` in this folder; `--rounds N` (default 15), `--millis N` of each measuring (default 40),
-//! `--only TEXT` for scenarios whose name contains it, `--json FILE` to keep the figures. Competitors take turns round by round in
-//! one process. `--count NAME N` does one competitor's work N times and nothing else, for tools that count instructions.
+//! `cargo xtask bench statement` builds this program and calls it once for each scenario of each round. rusqlite is linked anyway; with
+//! the feature `peers` it is named among those who take part.
 
-mod report;
 mod scenario;
 mod stage;
 
-use report::Report;
-use scenario::{COMPETITORS, SCENARIOS};
+use peers_figures::{Built, Round, Row};
+use scenario::{SCENARIOS, WARMED, WARMING};
 use stage::Stage;
-use std::time::Duration;
+
+type Measure = fn(&Stage, &mut Round);
+
+fn measure(stage: &Stage, round: &mut Round) {
+    if let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == round.scenario()) {
+        scenario.measure(stage, round);
+    }
+}
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let option = |name: &str, nth: usize| {
-        let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + nth).cloned()
+    let mut rows: Vec<Row<Measure>> = Vec::new();
+    for scenario in SCENARIOS {
+        rows.extend(scenario.names().map(|name| (scenario.name, name, measure as Measure)));
+    }
+    rows.extend(WARMED.map(|name| (WARMING, name, scenario::warming as Measure)));
+    rows.retain(|(_, name, _)| cfg!(feature = "peers") || name.starts_with("ours"));
+    let versions = peers_figures::versions(include_str!("../Cargo.lock"), &["pool-stmt", "rusqlite"]);
+    let stage = Stage::new();
+    let built = Built {
+        built: format!("{versions}, SQLite {}", rusqlite::version()),
+        facts: stage.compile_options(),
+        together: true,
+        ..Built::default()
     };
-    let number = |name: &str, nth: usize, default: u64| {
-        option(name, nth).map_or(default, |text| text.parse().expect("a number"))
-    };
-    if let Some(name) = option("--count", 1) {
-        let stage = Stage::new();
-        stage.pin();
-        let (_, competitor) = COMPETITORS.iter().find(|(known, _)| *known == name).expect("a competitor's name");
-        competitor(&stage, 100);
-        competitor(&stage, number("--count", 2, 10_000));
-        return;
-    }
-    let rounds = number("--rounds", 1, 15);
-    let time = Duration::from_millis(number("--millis", 1, 40));
-    let only = option("--only", 1).unwrap_or_default();
-    let mut report = Report::default();
-    for (name, measure) in SCENARIOS.iter().filter(|(name, _)| name.contains(&only)) {
-        let stage = Stage::new();
-        // The first round warms up and does not count.
-        measure(name, &stage, time, &mut Report::default());
-        for _ in 0..rounds {
-            measure(name, &stage, time, &mut report);
-        }
-        eprintln!("measured: {name}");
-    }
-    print!("{}", report.table());
-    if let Some(file) = option("--json", 1) {
-        std::fs::write(&file, format!("{:#}\n", report.json())).expect("the file can be written");
-    }
+    print!("{}", peers_figures::serve(built, &rows, |measure, round| measure(&stage, round)));
 }

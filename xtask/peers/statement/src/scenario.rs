@@ -3,8 +3,8 @@
 //! Owns the loops. Must not know how figures are shown. Invariant: within a round the competitors take turns in short slices,
 //! so a disturbance hits all of them.
 
-use crate::report::{Figure, Report};
 use crate::stage::{ROWS, Stage, open};
+use peers_figures::{Better, Round};
 use pool_stmt::rusqlite::StatementConnection;
 use pool_stmt::{StatementKey, StatementRegistry, statement};
 use rusqlite::{Connection, PrepFlags, Row, Statement};
@@ -12,104 +12,106 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Does its work so many times and says how long that took.
-type Competitor = fn(&Stage, u64) -> Duration;
+/// Somebody who does a point read so many times, and says how long that took.
+type Competitor = (&'static str, fn(&Stage, u64) -> Duration);
 
-/// Runs one round of a scenario.
-type Scenario = fn(&'static str, &Stage, Duration, &mut Report);
+/// One question.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// All is read in one transaction, so that the file's locks are not part of what is measured.
+    pinned: bool,
+    /// The first of the competitors holds its statement: what the others take longer is a figure, too.
+    added: bool,
+    competitors: &'static [Competitor],
+}
 
-/// All ways to do a point read, by name.
-pub const COMPETITORS: &[(&str, Competitor)] = &[
-    ("held", held),
-    ("rusqlite cached", rusqlite_cached),
-    ("ours cached", ours_cached),
-    ("ours keyed", ours_keyed),
-    ("held, 20 texts", held_many),
-    ("rusqlite cached, 20 texts", rusqlite_cached_many),
-    ("ours cached, 20 texts", ours_cached_many),
-    ("ours keyed, 20 texts", ours_keyed_many),
-    ("rusqlite prepare", rusqlite_prepare),
-    ("ours off", ours_off),
-    ("ours keyed, effects asked", ours_effects),
-    ("ours keyed, accesses asked", ours_accesses),
+/// The scenario of warming, which has no loop.
+pub const WARMING: &str = "statement-warm";
+
+/// Who takes part in it.
+pub const WARMED: [&str; 3] = ["ours", "raw-rusqlite (prepare)", "ours (with the schema)"];
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "statement-point", pinned: true, added: true, competitors: ONE_TEXT },
+    Scenario { name: "statement-point-20-texts", pinned: true, added: true, competitors: TWENTY_TEXTS },
+    Scenario { name: "statement-point-own-locks", pinned: false, added: true, competitors: ONE_TEXT },
+    Scenario {
+        name: "statement-prepare",
+        pinned: true,
+        added: false,
+        competitors: &[
+            ("ours (off)", ours_off),
+            ("raw-rusqlite (prepare)", rusqlite_prepare),
+            ("raw-rusqlite (cached)", rusqlite_cached),
+        ],
+    },
+    Scenario {
+        name: "statement-effects",
+        pinned: true,
+        added: false,
+        competitors: &[
+            ("ours (keyed)", ours_keyed),
+            ("ours (keyed, effects asked)", ours_effects),
+            ("ours (keyed, accesses asked)", ours_accesses),
+        ],
+    },
 ];
 
-pub const SCENARIOS: &[(&str, Scenario)] = &[
-    ("point read in a transaction, one text", |name, stage, time, report| {
-        stage.pin();
-        added(name, stage, time, report, ["held", "rusqlite cached", "ours cached", "ours keyed"]);
-    }),
-    ("point read in a transaction, 20 texts in turn", |name, stage, time, report| {
-        stage.pin();
-        let names = ["held, 20 texts", "rusqlite cached, 20 texts", "ours cached, 20 texts", "ours keyed, 20 texts"];
-        added(name, stage, time, report, names);
-    }),
-    ("point read with its own locks, one text", |name, stage, time, report| {
-        added(name, stage, time, report, ["held", "rusqlite cached", "ours cached", "ours keyed"]);
-    }),
-    ("preparing each time, in a transaction", |name, stage, time, report| {
-        stage.pin();
-        whole(name, stage, time, report, &["rusqlite prepare", "ours off", "rusqlite cached"]);
-    }),
-    ("asking what each read may have left or touched, in a transaction", |name, stage, time, report| {
-        stage.pin();
-        let names = ["ours keyed", "ours keyed, effects asked", "ours keyed, accesses asked"];
-        whole(name, stage, time, report, &names);
-    }),
-    ("warming 50 statements", |name, stage, _, report| warming(name, stage, report)),
+const ONE_TEXT: &[Competitor] = &[
+    ("raw-rusqlite (held)", held),
+    ("raw-rusqlite (cached)", rusqlite_cached),
+    ("ours (cached)", ours_cached),
+    ("ours (keyed)", ours_keyed),
 ];
 
-/// Reports what a read costs more than one with a held statement, which comes first, in units of what rusqlite's cache costs,
-/// which comes second.
-fn added(scenario: &'static str, stage: &Stage, time: Duration, report: &mut Report, names: [&'static str; 4]) {
-    let nanos = take_turns(stage, time, &names);
-    for (name, spent) in names.iter().zip(&nanos) {
-        report.add(figure(scenario, name, "point read", "ns", *spent, nanos[1]));
-    }
-    for (name, spent) in names.iter().zip(&nanos).skip(1) {
-        report.add(figure(scenario, name, "added to held", "ns", spent - nanos[0], nanos[1] - nanos[0]));
-    }
-}
+const TWENTY_TEXTS: &[Competitor] = &[
+    ("raw-rusqlite (held)", held_many),
+    ("raw-rusqlite (cached)", rusqlite_cached_many),
+    ("ours (cached)", ours_cached_many),
+    ("ours (keyed)", ours_keyed_many),
+];
 
-/// Reports what a read costs, in units of the first competitor.
-fn whole(scenario: &'static str, stage: &Stage, time: Duration, report: &mut Report, names: &[&'static str]) {
-    let nanos = take_turns(stage, time, names);
-    for (name, spent) in names.iter().zip(&nanos) {
-        report.add(figure(scenario, name, "point read", "ns", *spent, nanos[0]));
+impl Scenario {
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.competitors.iter().map(|(name, _)| *name)
     }
-}
 
-fn figure(
-    scenario: &'static str,
-    competitor: &'static str,
-    metric: &'static str,
-    unit: &'static str,
-    value: f64,
-    base: f64,
-) -> Figure {
-    Figure { scenario, competitor, metric, unit, value, ratio: value / base }
-}
-
-/// Lets competitors work in slices until each has had its time; returns the nanoseconds each took for one read.
-fn take_turns(stage: &Stage, time: Duration, names: &[&'static str]) -> Vec<f64> {
-    const SLICE: u64 = 1_000;
-    let competitors: Vec<Competitor> = names
-        .iter()
-        .map(|name| COMPETITORS.iter().find(|(known, _)| known == name).expect("a competitor's name").1)
-        .collect();
-    let mut spent = vec![Duration::ZERO; competitors.len()];
-    let mut slices = 0;
-    while spent.iter().max().is_some_and(|most| *most < time) {
-        for (competitor, spent) in competitors.iter().zip(&mut spent) {
-            *spent += competitor(stage, SLICE);
+    /// Measures all, after a shorter time that does not count.
+    pub fn measure(&self, stage: &Stage, round: &mut Round) {
+        if self.pinned {
+            stage.pin();
         }
-        slices += 1;
+        self.take_turns(stage, round.time / 4);
+        let nanos = self.take_turns(stage, round.time);
+        for (name, spent) in self.names().zip(&nanos) {
+            round.add_of(name, "time", "ns", Better::Lower, *spent);
+        }
+        if self.added {
+            for (name, spent) in self.names().zip(&nanos).skip(1) {
+                round.add_of(name, "added_to_held", "ns", Better::Lower, spent - nanos[0]);
+            }
+        }
     }
-    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    spent.iter().map(|spent| spent.as_nanos() as f64 / (slices * SLICE) as f64).collect()
+
+    /// Lets competitors work in slices until each has had its time; returns the nanoseconds each took for one read.
+    fn take_turns(&self, stage: &Stage, time: Duration) -> Vec<f64> {
+        const SLICE: u64 = 1_000;
+        let mut spent = vec![Duration::ZERO; self.competitors.len()];
+        let mut slices = 0;
+        while spent.iter().max().is_some_and(|most| *most < time) {
+            for ((_, competitor), spent) in self.competitors.iter().zip(&mut spent) {
+                *spent += competitor(stage, SLICE);
+            }
+            slices += 1;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        spent.iter().map(|spent| spent.as_nanos() as f64 / (slices * SLICE) as f64).collect()
+    }
 }
 
-fn warming(scenario: &'static str, stage: &Stage, report: &mut Report) {
+/// Times what a new connection needs until 50 statements are prepared.
+pub fn warming(stage: &Stage, round: &mut Round) {
     const STATEMENTS: usize = 50;
     let texts: Vec<String> = (0..STATEMENTS).map(crate::stage::text).collect();
     let registry = Arc::new(StatementRegistry::default());
@@ -125,26 +127,26 @@ fn warming(scenario: &'static str, stage: &Stage, report: &mut Report) {
     warmed.prepare("SELECT 1 FROM person").expect("a statement");
     let start = Instant::now();
     assert_eq!(warmed.warm(STATEMENTS, Duration::MAX), STATEMENTS);
-    figures[0] = micros(start.elapsed());
+    figures[0] = nanos(start.elapsed());
     let plain = open(&stage.path());
     plain.prepare("SELECT 1 FROM person").expect("a statement");
     let start = Instant::now();
     let all: Vec<Statement<'_>> = texts.iter().map(|text| plain.prepare(text).expect("a statement")).collect();
-    figures[1] = micros(start.elapsed());
+    figures[1] = nanos(start.elapsed());
     drop(all);
     // A new connection whose user waits for it: the schema is part of it.
     let cold = StatementConnection::new(open(&stage.path()), Arc::clone(known.registry()), STATEMENTS);
     let start = Instant::now();
     assert_eq!(cold.warm(STATEMENTS, Duration::MAX), STATEMENTS);
-    figures[2] = micros(start.elapsed());
-    let names = ["ours", "rusqlite prepare", "ours, with the schema"];
-    for (name, value) in names.into_iter().zip(figures) {
-        report.add(figure(scenario, name, "all 50", "µs", value, figures[1]));
+    figures[2] = nanos(start.elapsed());
+    for (name, value) in WARMED.into_iter().zip(figures) {
+        round.add_of(name, "time", "ns", Better::Lower, value);
     }
 }
 
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+#[expect(clippy::cast_precision_loss, reason = "far less than a day")]
+fn nanos(time: Duration) -> f64 {
+    time.as_nanos() as f64
 }
 
 /// The ids of a run of reads, the same for everybody.

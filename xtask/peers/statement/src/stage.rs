@@ -60,6 +60,14 @@ impl Stage {
         }
     }
 
+    /// What the SQLite that all are linked with was compiled with.
+    #[must_use]
+    pub fn compile_options(&self) -> Vec<String> {
+        let mut asked = self.plain.prepare("PRAGMA compile_options").expect("a statement");
+        let options = asked.query_map([], |row| row.get(0)).expect("rows");
+        options.collect::<Result<_, _>>().expect("text")
+    }
+
     #[must_use]
     pub fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("db")

@@ -31,8 +31,8 @@ const OVER: u8 = 2;
 struct Tally {
     done: u64,
     busy: u64,
-    /// Nanoseconds each read took, where somebody wants to know.
-    reads: Option<Histogram<u64>>,
+    /// Nanoseconds each operation took, where somebody wants to know; of mixed ones, each read.
+    waits: Option<Histogram<u64>>,
     written: Totals,
     failure: Option<String>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Crowd {
     pub(crate) elapsed: Duration,
     pub(crate) least: u64,
     pub(crate) most: u64,
-    pub(crate) reads: Option<Histogram<u64>>,
+    pub(crate) waits: Option<Histogram<u64>>,
     pub(crate) written: Totals,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn work<C: Competitor>(
         (elapsed, threads.into_iter().map(|thread| thread.join().map_err(panicked)).collect::<Result<_, _>>()?)
     };
     let mut crowd =
-        Crowd { done: 0, busy: 0, elapsed, least: u64::MAX, most: 0, reads: None, written: Totals::default() };
+        Crowd { done: 0, busy: 0, elapsed, least: u64::MAX, most: 0, waits: None, written: Totals::default() };
     for tally in tallies {
         if let Some(failure) = tally.failure {
             return Err(Failure::Other(failure));
@@ -82,9 +82,9 @@ pub(crate) fn work<C: Competitor>(
         crowd.least = crowd.least.min(tally.done);
         crowd.most = crowd.most.max(tally.done);
         crowd.written += tally.written;
-        match (&mut crowd.reads, tally.reads) {
-            (Some(all), Some(reads)) => all.add(reads).expect("BUG: all histograms have the same bounds"),
-            (all, reads) => *all = reads,
+        match (&mut crowd.waits, tally.waits) {
+            (Some(all), Some(waits)) => all.add(waits).expect("BUG: all histograms have the same bounds"),
+            (all, waits) => *all = waits,
         }
     }
     Ok(crowd)
@@ -106,8 +106,9 @@ async fn sit<C: Competitor>(
     stage: Arc<AtomicU8>,
     timed: bool,
 ) -> Tally {
-    let reads = timed.then(|| Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("BUG: the bounds are in order"));
-    let mut tally = Tally { done: 0, busy: 0, reads, written: Totals::default(), failure: None };
+    let waits = timed.then(|| Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("BUG: the bounds are in order"));
+    let mut tally = Tally { done: 0, busy: 0, waits, written: Totals::default(), failure: None };
+    let mixed = caller.is_mixed();
     loop {
         let counting = match stage.load(Relaxed) {
             OVER => break,
@@ -117,8 +118,9 @@ async fn sit<C: Competitor>(
         match caller.next(&expected).await {
             Ok(kind) => {
                 tally.done += counting;
-                if let (Kind::Read, 1, Some(asked), Some(reads)) = (kind, counting, asked, &mut tally.reads) {
-                    reads.saturating_record(asked.elapsed().as_nanos() as u64);
+                let counts = counting == 1 && (kind == Kind::Read || !mixed);
+                if let (true, Some(asked), Some(waits)) = (counts, asked, &mut tally.waits) {
+                    waits.saturating_record(asked.elapsed().as_nanos() as u64);
                 }
             }
             Err(Failure::Busy) => tally.busy += counting,

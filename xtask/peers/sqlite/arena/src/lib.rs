@@ -6,6 +6,8 @@
 mod city;
 mod competitor;
 mod crowd;
+#[cfg(test)]
+mod fake;
 mod measure;
 mod memory;
 mod mix;
@@ -17,5 +19,6 @@ pub mod sql;
 pub use city::{City, RANGE, ROWS, digest};
 pub use competitor::{Competitor, Country, Failure, Place, Quirks, Site, Totals};
 pub use measure::block_on;
-pub use runner::{Built, Entrant, Fill, Runner, main};
+pub use peers_figures::versions;
+pub use runner::{BuiltOn, Entrant, Fill, Runner, main};
 pub use scenario::{CACHED, OPENING, READS, REUSE, WRITES};

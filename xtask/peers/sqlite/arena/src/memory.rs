@@ -5,11 +5,11 @@
 
 use std::{fs, path::Path, process::Command};
 
-use peers_figures::{Better, Figure};
+use peers_figures::{Better, Figure, Order};
 
 use crate::{
     competitor::{Competitor, Failure, Quirks, Site},
-    measure::{Order, runtime},
+    measure::{figure, runtime},
     sql,
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn measure(order: &Order) -> Result<Vec<Figure>, Failure> {
     let one = child(order, 1)?;
     let mebi = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let ratio = |ten: u64, one: u64| ten as f64 / one as f64;
-    let lower = |metric, unit, value| order.figure(metric, unit, Better::Lower, value);
+    let lower = |metric, unit, value| figure(order, metric, unit, Better::Lower, value);
     Ok(vec![
         lower("memory", "MiB", mebi(ten.proportional)),
         lower("memory_one", "MiB", mebi(one.proportional)),
@@ -75,7 +75,7 @@ pub(crate) fn measure(order: &Order) -> Result<Vec<Figure>, Failure> {
 
 fn child(order: &Order, connections: u32) -> Result<Memory, Failure> {
     let output = Command::new(std::env::current_exe().map_err(Failure::other)?)
-        .args(["scan", order.competitor, &connections.to_string()])
+        .args(["scan", &order.competitor, &connections.to_string()])
         .arg(&order.template)
         .output()
         .map_err(Failure::other)?;

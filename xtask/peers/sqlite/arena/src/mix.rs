@@ -51,6 +51,11 @@ impl<C: Competitor> Caller<C> {
         Self { competitor, mix, random: Random::new(number), texts, written: Totals::default(), count: 0 }
     }
 
+    /// Tells whether some of what is asked for reads and some writes.
+    pub(crate) fn is_mixed(&self) -> bool {
+        matches!(self.mix, Mix::Mixed | Mix::ReadMostly)
+    }
+
     /// Asks for the next thing.
     pub(crate) async fn next(&mut self, expected: &Expected) -> Result<Kind, Failure> {
         match self.mix {

@@ -2,18 +2,13 @@
 //!
 //! Must not know what is measured. Invariant: what it says are lines of JSON on its standard output, a failure included.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::Path;
 
-use peers_figures::{Competitor as Named, Figure, Line};
+use peers_figures::{Built, Competitor as Named, Figure, Line, Order, lines};
 
 use crate::{
     competitor::{Competitor, Failure, Quirks},
-    measure::{self, Order},
-    memory,
+    measure, memory,
     scenario::{MEMORY, SCENARIOS},
 };
 
@@ -23,7 +18,7 @@ pub struct Entrant {
     name: &'static str,
     quirks: Quirks,
     scenarios: Vec<&'static str>,
-    measure: fn(&Order) -> Result<Vec<Figure>, Failure>,
+    measure: fn(&Order, Quirks) -> Result<Vec<Figure>, Failure>,
     scan: fn(&Path, u32, Quirks) -> Result<String, Failure>,
 }
 
@@ -42,8 +37,8 @@ impl Entrant {
     }
 }
 
-/// What a program is built on, and facts about it.
-pub type Built = Result<(String, Vec<String>), Failure>;
+/// What a program is built on, and options of its SQLite.
+pub type BuiltOn = Result<(String, Vec<String>), Failure>;
 
 /// Makes the database of cities, or the large table of so many MiB.
 pub type Fill = fn(&Path, Option<u64>) -> Result<(), Failure>;
@@ -54,7 +49,7 @@ pub struct Runner {
     /// All who take part.
     pub entrants: Vec<Entrant>,
     /// What they are built on.
-    pub built: fn() -> Built,
+    pub built: fn() -> BuiltOn,
     /// Makes databases; one runner is enough.
     pub fill: Option<Fill>,
 }
@@ -63,12 +58,12 @@ pub struct Runner {
 ///
 /// - `list`: who takes part in which scenario, and what they are built on;
 /// - `fill PATH [MIB]`: makes the database of cities, or the large table;
-/// - `run SCENARIO COMPETITOR --millis N --round N --template PATH --folder PATH`: one measuring;
+/// - `run` and the words of an [`Order`]: one measuring;
 /// - `scan COMPETITOR CONNECTIONS PATH`: memory of this process, for `run` itself.
 #[must_use]
 pub fn main(runner: &Runner) -> String {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let owned: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = owned.iter().map(String::as_str).collect();
     match words[..] {
         ["list"] => list(runner),
         ["fill", path] => filled(runner, path, None),
@@ -78,29 +73,21 @@ pub fn main(runner: &Runner) -> String {
             let connections = connections.parse().expect("a number of connections");
             (entrant.scan)(path.as_ref(), connections, entrant.quirks).unwrap_or_else(|why| format!("{why:?}"))
         }
-        ["run", scenario, competitor, "--millis", millis, "--round", _, "--template", template, "--folder", folder] => {
-            let time = Duration::from_millis(millis.parse().expect("a number of milliseconds"));
-            let entrant = runner.entrants.iter().find(|entrant| entrant.name == competitor).expect("a competitor");
-            let order = Order {
-                scenario: scenario.into(),
-                competitor: entrant.name,
-                quirks: entrant.quirks,
-                time,
-                template: PathBuf::from(template),
-                folder: PathBuf::from(folder),
-            };
-            run(entrant, &order)
+        _ => {
+            let order = Order::parse(&owned).unwrap_or_else(|| panic!("list | fill | run | scan, not {words:?}"));
+            let entrant = runner.entrants.iter().find(|entrant| entrant.name == order.competitor);
+            run(entrant.expect("a competitor"), &order)
         }
-        _ => panic!("list | fill | run | scan, not {words:?}"),
     }
 }
 
 fn run(entrant: &Entrant, order: &Order) -> String {
-    let measured = if order.scenario == MEMORY { memory::measure(order) } else { (entrant.measure)(order) };
+    let measured =
+        if order.scenario == MEMORY { memory::measure(order) } else { (entrant.measure)(order, entrant.quirks) };
     match measured {
         Ok(figures) => lines(figures.into_iter().map(Line::Figure)),
         Err(why) => {
-            let who = Named { scenario: order.scenario.clone(), competitor: order.competitor.into() };
+            let who = Named { scenario: order.scenario.clone(), competitor: order.competitor.clone() };
             let failed = match why {
                 Failure::Busy => "the database was locked outside of what is measured".into(),
                 Failure::Other(why) => why,
@@ -112,6 +99,7 @@ fn run(entrant: &Entrant, order: &Order) -> String {
 
 fn list(runner: &Runner) -> String {
     let (built, facts) = (runner.built)().expect("what it is built on");
+    let built = Built { built, facts, fills: runner.fill.is_some(), ..Built::default() };
     let mut order: Vec<&str> = Vec::new();
     for name in SCENARIOS.iter().map(|scenario| scenario.name).chain([MEMORY]) {
         if !order.contains(&name) {
@@ -123,17 +111,10 @@ fn list(runner: &Runner) -> String {
         takes_part
             .map(|entrant| Line::Competitor(Named { scenario: (*scenario).into(), competitor: entrant.name.into() }))
     });
-    lines([Line::Built { built, facts, fills: runner.fill.is_some() }].into_iter().chain(named))
+    lines([Line::Built(built)].into_iter().chain(named))
 }
 
 fn filled(runner: &Runner, path: &str, mib: Option<u64>) -> String {
     runner.fill.expect("this runner fills nothing")(path.as_ref(), mib).expect("the database can be filled");
     String::new()
-}
-
-fn lines(lines: impl IntoIterator<Item = Line>) -> String {
-    lines.into_iter().fold(String::new(), |mut text, line| {
-        let _ = writeln!(text, "{}", line.to_json());
-        text
-    })
 }

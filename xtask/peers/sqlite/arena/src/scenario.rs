@@ -11,6 +11,8 @@ pub(crate) enum Figures {
     Time,
     /// Operations a second and how evenly they fell, of many callers.
     Throughput,
+    /// Operations a second, as a point of a curve over the number of callers.
+    Curve,
 }
 
 /// One question.
@@ -22,16 +24,22 @@ pub(crate) struct Scenario {
     pub(crate) figures: Figures,
     /// `synchronous = FULL`.
     pub(crate) full: bool,
+    /// Each operation is timed, for the percentiles; not where two looks at the clock would be a part of what is measured.
+    pub(crate) timed: bool,
     /// The metric, where a scenario has several mixes.
     pub(crate) metric: &'static str,
 }
 
 const fn alone(name: &'static str, mix: Mix) -> Scenario {
-    Scenario { name, mix, callers: 1, figures: Figures::Time, full: false, metric: "time" }
+    Scenario { name, mix, callers: 1, figures: Figures::Time, full: false, timed: false, metric: "time" }
 }
 
 const fn crowd(name: &'static str, mix: Mix, callers: usize) -> Scenario {
-    Scenario { name, mix, callers, figures: Figures::Throughput, full: false, metric: "throughput" }
+    Scenario { name, mix, callers, figures: Figures::Throughput, full: false, timed: true, metric: "throughput" }
+}
+
+const fn curve(name: &'static str, mix: Mix, callers: usize, metric: &'static str) -> Scenario {
+    Scenario { name, mix, callers, figures: Figures::Curve, full: false, timed: false, metric }
 }
 
 /// In the order in which they are measured; rows of the same name are one scenario. `memory-10-connections` stands apart: it measures no
@@ -49,14 +57,28 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     crowd("read-modify-write", Mix::Increment, 16),
     alone("query-cache-hit", Mix::CachedPoint),
     Scenario { metric: "time_1000_rows", ..alone("query-cache-hit", Mix::CachedRange) },
-    crowd("query-cache-read-mostly", Mix::ReadMostly, 64),
+    Scenario { timed: false, ..crowd("query-cache-read-mostly", Mix::ReadMostly, 64) },
+    curve("read-point-scaling", Mix::Point, 1, "throughput_1"),
+    curve("read-point-scaling", Mix::Point, 2, "throughput_2"),
+    curve("read-point-scaling", Mix::Point, 4, "throughput_4"),
+    curve("read-point-scaling", Mix::Point, 8, "throughput_8"),
+    curve("read-point-scaling", Mix::Point, 16, "throughput_16"),
+    curve("read-point-scaling", Mix::Point, 32, "throughput_32"),
+    curve("read-point-scaling", Mix::Point, 64, "throughput_64"),
+    curve("write-scaling", Mix::Insert, 1, "throughput_1"),
+    curve("write-scaling", Mix::Insert, 2, "throughput_2"),
+    curve("write-scaling", Mix::Insert, 4, "throughput_4"),
+    curve("write-scaling", Mix::Insert, 8, "throughput_8"),
+    curve("write-scaling", Mix::Insert, 16, "throughput_16"),
+    curve("write-scaling", Mix::Insert, 32, "throughput_32"),
+    curve("write-scaling", Mix::Insert, 64, "throughput_64"),
 ];
 
 /// The scenario that measures memory.
 pub(crate) const MEMORY: &str = "memory-10-connections";
 
 /// Scenarios that only read.
-pub const READS: &[&str] = &["read-point-sequential", "read-point-64-tasks", "read-range-1000"];
+pub const READS: &[&str] = &["read-point-sequential", "read-point-64-tasks", "read-range-1000", "read-point-scaling"];
 
 /// The scenario of statements.
 pub const REUSE: &[&str] = &["statement-reuse"];
@@ -65,7 +87,8 @@ pub const REUSE: &[&str] = &["statement-reuse"];
 pub const OPENING: &[&str] = &["open-per-operation"];
 
 /// Scenarios that write.
-pub const WRITES: &[&str] = &["write-64-normal", "write-64-full", "write-single", "mixed-90-10", "read-modify-write"];
+pub const WRITES: &[&str] =
+    &["write-64-normal", "write-64-full", "write-single", "mixed-90-10", "read-modify-write", "write-scaling"];
 
 /// Scenarios of the query cache; who has none runs the query.
 pub const CACHED: &[&str] = &["query-cache-hit", "query-cache-read-mostly"];

@@ -19,6 +19,6 @@ fn main() {
         Entrant::new::<On<Threads>>("async-sqlite", usual, &[READS, REUSE, OPENING, WRITES, CACHED]).with_memory(),
         Entrant::new::<On<Threads>>("async-sqlite (immediate)", immediate, &[&["read-modify-write"]]),
     ];
-    let built = || work::built("async-sqlite 0.7 on rusqlite 0.41");
+    let built = || work::built(include_str!("../Cargo.lock"), &["async-sqlite", "rusqlite"]);
     print!("{}", peers_sqlite_arena::main(&Runner { entrants, built, fill: None }));
 }

@@ -51,14 +51,14 @@ impl Source for Own {
     }
 }
 
-/// One connection for all threads.
-pub struct Shared {
+/// One connection for all callers, in threads or in tasks.
+pub struct Shared<const TASKS: bool> {
     conn: Arc<Mutex<Connection>>,
     site: Site,
 }
 
-impl Source for Shared {
-    const PLACE: Place = Place::Threads;
+impl<const TASKS: bool> Source for Shared<TASKS> {
+    const PLACE: Place = if TASKS { Place::Tasks } else { Place::Threads };
 
     fn open(site: &Site) -> rusqlite::Result<Self> {
         Ok(Self { conn: Arc::new(Mutex::new(open(site)?)), site: site.clone() })
@@ -81,7 +81,7 @@ impl Source for Shared {
 pub struct Fresh(Site);
 
 impl Source for Fresh {
-    const PLACE: Place = Place::TwoThreads;
+    const PLACE: Place = Place::Threads;
 
     fn open(site: &Site) -> rusqlite::Result<Self> {
         Ok(Self(site.clone()))
@@ -105,8 +105,10 @@ impl Source for Fresh {
 
 /// A connection a thread.
 pub type Raw = Alone<Own>;
-/// One connection behind a mutex.
-pub type OneConnection = Alone<Shared>;
+/// One connection behind a mutex, asked by threads.
+pub type OneConnection = Alone<Shared<false>>;
+/// The same, asked by tasks, of which no more wait for the mutex than there are workers.
+pub type OneConnectionTasks = Alone<Shared<true>>;
 /// A connection for each operation.
 pub type OpenEachTime = Alone<Fresh>;
 

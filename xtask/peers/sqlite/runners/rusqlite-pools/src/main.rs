@@ -30,6 +30,11 @@ fn main() {
         Entrant::new::<On<Deadpool>>("deadpool-sqlite (immediate)", immediate, &[reading_first]),
         Entrant::new::<On<OneThread>>("tokio-rusqlite", usual, &all).with_memory(),
     ];
-    let built = || work::built("r2d2_sqlite 0.35, deadpool-sqlite 0.14, tokio-rusqlite 0.8 on rusqlite 0.40");
+    let built = || {
+        work::built(
+            include_str!("../Cargo.lock"),
+            &["r2d2", "r2d2_sqlite", "deadpool-sqlite", "tokio-rusqlite", "rusqlite"],
+        )
+    };
     print!("{}", peers_sqlite_arena::main(&Runner { entrants, built, fill: None }));
 }

@@ -4,7 +4,7 @@
 
 mod pool;
 
-use peers_sqlite_arena::{Built, CACHED, Entrant, Failure, OPENING, Quirks, READS, REUSE, Runner, WRITES};
+use peers_sqlite_arena::{BuiltOn, CACHED, Entrant, Failure, OPENING, Quirks, READS, REUSE, Runner, WRITES};
 use pool::Sqlx;
 use sqlx::{Connection, SqliteConnection};
 
@@ -21,12 +21,15 @@ fn main() {
 }
 
 /// Says what this program is built on.
-fn built() -> Built {
+fn built() -> BuiltOn {
     let asked = async {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await?;
         let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut conn).await?;
         let options: Vec<String> = sqlx::query_scalar("PRAGMA compile_options").fetch_all(&mut conn).await?;
-        Ok((format!("sqlx 0.9, SQLite {version}"), options))
+        Ok((
+            format!("{}, SQLite {version}", peers_sqlite_arena::versions(include_str!("../Cargo.lock"), &["sqlx"])),
+            options,
+        ))
     };
     peers_sqlite_arena::block_on(asked)?.map_err(|error: sqlx::Error| Failure::other(error))
 }

@@ -1,29 +1,13 @@
-//! Owns how each competitor is asked for a connection: all of one kind, with checks on hand-out off.
+//! Owns how the other pools are asked for a connection. Those that can be told so do not test it on hand-out, but for the variants called
+//! `(tested)`; the test itself costs nothing here, so what differs is the pool's own part of it. deadpool always recycles.
 //!
 //! Must not know what is measured.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::time::Duration;
 
-/// What is pooled: something that costs nothing, so that the pool is all that is measured.
-#[derive(Debug, Default)]
-pub struct Thing {
-    _content: u64,
-}
+use crate::ours::{AsyncPool, BlockingPool, Maker, PATIENCE, Thing};
 
-/// One manager for everybody.
-#[derive(Clone, Copy, Debug)]
-pub struct Maker;
-
-impl pool_core::Manager for Maker {
-    type Connection = Thing;
-    type Error = Infallible;
-
-    async fn open(&self) -> Result<Thing, Infallible> {
-        Ok(Thing::default())
-    }
-}
+pub type Deadpool = deadpool::managed::Pool<Maker>;
 
 impl r2d2::ManageConnection for Maker {
     type Connection = Thing;
@@ -113,91 +97,21 @@ impl fast_pool::Manager for Maker {
     }
 }
 
-/// A pool that tasks wait for.
-pub trait AsyncPool: Clone + Send + Sync + 'static {
-    /// How it is called in the tables.
-    const NAME: &'static str;
-    /// Its guard.
-    type Lease<'p>: Send;
-    /// Builds a pool of this many connections, all open already where that can be asked for.
-    fn new(size: usize) -> Self;
-    /// Takes a connection.
-    fn take(&self) -> impl Future<Output = Self::Lease<'_>> + Send;
-}
-
-/// A pool that threads wait for.
-pub trait BlockingPool: Clone + Send + Sync + 'static {
-    /// How it is called in the tables.
-    const NAME: &'static str;
-    /// Its guard.
-    type Lease<'p>;
-    /// Builds a pool of this many connections.
-    fn new(size: usize) -> Self;
-    /// Takes a connection.
-    fn take(&self) -> Self::Lease<'_>;
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn ours(size: usize) -> pool_core::Pool<Maker> {
-    pool_core::Pool::builder(Maker)
-        .max_connections(size)
-        .min_connections(size)
-        .acquire_timeout(PATIENCE)
-        .build()
-        .unwrap()
-}
-
 #[derive(Clone)]
-pub struct OursAsync(pub pool_core::Pool<Maker>);
+pub struct R2d2<const TESTED: bool>(r2d2::Pool<Maker>);
 
-impl AsyncPool for OursAsync {
-    const NAME: &'static str = "ours (async)";
-    type Lease<'p> = pool_core::Lease<'p, Maker>;
-
-    fn new(size: usize) -> Self {
-        Self(ours(size))
-    }
-
-    #[inline]
-    async fn take(&self) -> Self::Lease<'_> {
-        self.0.acquire().await.unwrap()
-    }
-}
-
-#[derive(Clone)]
-pub struct OursBlocking(pub pool_core::Pool<Maker>);
-
-impl BlockingPool for OursBlocking {
-    const NAME: &'static str = "ours (blocking)";
-    type Lease<'p> = pool_core::Lease<'p, Maker>;
-
-    fn new(size: usize) -> Self {
-        Self(ours(size))
-    }
-
-    #[inline]
-    fn take(&self) -> Self::Lease<'_> {
-        self.0.acquire_blocking().unwrap()
-    }
-}
-
-impl BlockingPool for r2d2::Pool<Maker> {
-    const NAME: &'static str = "r2d2";
+impl<const TESTED: bool> BlockingPool for R2d2<TESTED> {
+    const NAME: &'static str = if TESTED { "r2d2 (tested)" } else { "r2d2" };
     type Lease<'p> = r2d2::PooledConnection<Maker>;
 
     fn new(size: usize) -> Self {
-        r2d2::Pool::builder()
-            .max_size(size as u32)
-            .test_on_check_out(false)
-            .connection_timeout(PATIENCE)
-            .build(Maker)
-            .unwrap()
+        let builder = r2d2::Pool::builder().max_size(size as u32).test_on_check_out(TESTED);
+        Self(builder.connection_timeout(PATIENCE).build(Maker).unwrap())
     }
 
     #[inline]
     fn take(&self) -> Self::Lease<'_> {
-        self.get().unwrap()
+        self.0.get().unwrap()
     }
 }
 
@@ -215,40 +129,39 @@ impl AsyncPool for deadpool::managed::Pool<Maker> {
     }
 }
 
-impl AsyncPool for bb8::Pool<Maker> {
-    const NAME: &'static str = "bb8";
+#[derive(Clone)]
+pub struct Bb8<const TESTED: bool>(bb8::Pool<Maker>);
+
+impl<const TESTED: bool> AsyncPool for Bb8<TESTED> {
+    const NAME: &'static str = if TESTED { "bb8 (tested)" } else { "bb8" };
     type Lease<'p> = bb8::PooledConnection<'p, Maker>;
 
     fn new(size: usize) -> Self {
-        bb8::Pool::builder()
-            .max_size(size as u32)
-            .test_on_check_out(false)
-            .connection_timeout(PATIENCE)
-            .build_unchecked(Maker)
+        let builder = bb8::Pool::builder().max_size(size as u32).test_on_check_out(TESTED);
+        Self(builder.connection_timeout(PATIENCE).build_unchecked(Maker))
     }
 
     #[inline]
     async fn take(&self) -> Self::Lease<'_> {
-        self.get().await.unwrap()
+        self.0.get().await.unwrap()
     }
 }
 
-impl AsyncPool for mobc::Pool<Maker> {
-    const NAME: &'static str = "mobc";
+#[derive(Clone)]
+pub struct Mobc<const TESTED: bool>(mobc::Pool<Maker>);
+
+impl<const TESTED: bool> AsyncPool for Mobc<TESTED> {
+    const NAME: &'static str = if TESTED { "mobc (tested)" } else { "mobc" };
     type Lease<'p> = mobc::Connection<Maker>;
 
     fn new(size: usize) -> Self {
-        mobc::Pool::builder()
-            .max_open(size as u64)
-            .max_idle(size as u64)
-            .test_on_check_out(false)
-            .get_timeout(Some(PATIENCE))
-            .build(Maker)
+        let builder = mobc::Pool::builder().max_open(size as u64).max_idle(size as u64).test_on_check_out(TESTED);
+        Self(builder.get_timeout(Some(PATIENCE)).build(Maker))
     }
 
     #[inline]
     async fn take(&self) -> Self::Lease<'_> {
-        self.get().await.unwrap()
+        self.0.get().await.unwrap()
     }
 }
 
