@@ -111,7 +111,8 @@ fn collect(folder: &Path, files: &mut Vec<TextFile>) -> Result<(), Error> {
             if ours && name != "target" {
                 collect(&path, files)?;
             }
-        } else if kind.is_file() {
+        // In a second working tree of git `.git` is a file that says where the first is.
+        } else if kind.is_file() && name != ".git" {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
                 // A file may vanish between listing and reading: an editor's, say.
