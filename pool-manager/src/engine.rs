@@ -144,6 +144,16 @@ impl Engine {
         self.pool.acquire_owned().await.map_err(|error| self.no_connection(error))
     }
 
+    /// A connection, if one is idle and nobody waits for it.
+    pub(crate) fn try_lease(&self) -> Option<Lease> {
+        self.pool.try_acquire_owned()
+    }
+
+    /// Tells whether writing the log back was left to the next commit.
+    pub(crate) fn log_is_put_off(&self) -> bool {
+        self.database.log.is_put_off()
+    }
+
     pub(crate) fn lease_blocking(&self) -> Result<Lease> {
         let held = nesting::held_here(self);
         if held > 0 && held >= self.config().max_connections() {

@@ -66,6 +66,11 @@ impl TurnQueue {
         Self(pool.unwrap_or_else(|error| panic!("BUG: the options of a lane are constants: {error}")))
     }
 
+    /// Takes a turn if nobody has it or waits for it.
+    fn try_turn(&self) -> Option<Turn> {
+        self.0.try_acquire_owned()
+    }
+
     pub(crate) async fn turn(&self, limit: Duration) -> Result<Turn, NoTurn> {
         self.0.acquire_owned_timeout(limit).await.map_err(no_turn)
     }
@@ -157,6 +162,11 @@ impl Lane {
             })?);
         }
         Ok(Permit::Exclusive { readers, writer })
+    }
+
+    /// Lets the caller alone write if nobody does or waits for it. For those who write in WAL mode.
+    pub(crate) fn try_exclusive(&self) -> Option<Permit> {
+        self.writer.try_turn().map(|writer| Permit::Exclusive { readers: Vec::new(), writer })
     }
 
     /// Waits until nobody writes. For those who read outside WAL mode.

@@ -89,6 +89,7 @@ mod lane;
 mod location;
 mod log;
 mod logging;
+mod lone_write;
 mod manager;
 mod nesting;
 mod place;

@@ -21,6 +21,8 @@ pub(crate) struct Log {
     emptying: AtomicBool,
     /// Bytes that the log has to exceed before emptying it is tried again; zero when the last try succeeded.
     again_above: AtomicU64,
+    /// Whether a commit left it to the next one to write the log back.
+    put_off: AtomicBool,
 }
 
 /// What to do after a commit.
@@ -41,6 +43,23 @@ impl Log {
             self.begin_emptying(bytes, limit, database);
         }
         if every > 0 && u64::from(pages) >= every { Due::Passive } else { Due::Nothing }
+    }
+
+    /// Leaves writing the log back to the next commit that is not made on a thread that others wait for.
+    #[cold]
+    pub(crate) fn put_off(&self) {
+        self.put_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the log is being written back.
+    pub(crate) fn caught_up(&self) {
+        self.put_off.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells whether that was left to the next commit.
+    #[inline]
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off.load(Ordering::Relaxed)
     }
 
     /// Tells whether the log waits for those who read from it. Then nobody may keep a snapshot for the next.

@@ -134,6 +134,11 @@ pub(crate) struct Session {
     /// Whether to look out for a statement that rolls the whole transaction back when it fails, and whether one was seen.
     watched: AtomicBool,
     rolls_back: AtomicBool,
+    /// Whether the use runs on a thread that others wait for, and whether it must not wait for a lock now.
+    on_worker: AtomicBool,
+    impatient: AtomicBool,
+    /// Whether a commit of this use wrote a part of the log back.
+    wrote_back: AtomicBool,
     /// For how long the busy handler waited in vain, in nanoseconds.
     busy_waited: AtomicU64,
     /// What the connection keeps between two uses that read.
@@ -180,6 +185,9 @@ impl Session {
             shared: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             rolls_back: AtomicBool::new(false),
+            on_worker: AtomicBool::new(false),
+            impatient: AtomicBool::new(false),
+            wrote_back: AtomicBool::new(false),
             busy_waited: AtomicU64::new(0),
             snapshot: OnceLock::new(),
             state: Mutex::new(State {
@@ -258,6 +266,8 @@ impl Session {
         self.shared.store(false, Ordering::Relaxed);
         self.watched.store(false, Ordering::Relaxed);
         self.rolls_back.store(false, Ordering::Relaxed);
+        self.on_worker.store(false, Ordering::Relaxed);
+        self.wrote_back.store(false, Ordering::Relaxed);
         self.busy_waited.store(0, Ordering::Relaxed);
         self.usage.store(usage as u8, Ordering::Relaxed);
         Ticket(state.ticket)
@@ -273,6 +283,39 @@ impl Session {
             let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
             self.refusal_error(refusal, rusqlite::Error::SqliteFailure(interrupted, None))
         })
+    }
+
+    /// Takes the permit to write, if nobody has it or waits for it, for a use on a thread that others wait for: what takes long is left
+    /// to others.
+    pub(crate) fn try_enter_lane(&self) -> bool {
+        if nesting::writes_here(&self.rules.lane) {
+            return false;
+        }
+        let permit = self.rules.lane.try_exclusive();
+        let entered = permit.is_some();
+        self.state.lock().permit = permit;
+        self.on_worker.store(entered, Ordering::Relaxed);
+        entered
+    }
+
+    /// Says whether to wait for locks of other processes.
+    pub(crate) fn set_impatient(&self, impatient: bool) {
+        self.impatient.store(impatient, Ordering::Relaxed);
+    }
+
+    /// Tells whether the use runs on a thread that others wait for.
+    pub(crate) fn is_on_worker(&self) -> bool {
+        self.on_worker.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a commit wrote a part of the log back, which takes longer than the commit.
+    pub(crate) fn has_written_back(&self) {
+        self.wrote_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether one did in this use.
+    pub(crate) fn wrote_back(&self) -> bool {
+        self.wrote_back.load(Ordering::Relaxed)
     }
 
     /// Gives the permit back, if this session holds it.
@@ -513,7 +556,8 @@ impl Session {
 
     /// Tells the busy handler whether waiting on makes sense.
     pub(crate) fn may_wait(&self) -> bool {
-        matches!(self.refused.load(Ordering::Relaxed), ALLOWED | STATEMENT_ENDED)
+        !self.impatient.load(Ordering::Relaxed)
+            && matches!(self.refused.load(Ordering::Relaxed), ALLOWED | STATEMENT_ENDED)
     }
 
     pub(crate) fn busy_timeout(&self) -> Duration {

@@ -46,6 +46,14 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The site of the whole write that the closure of this one is a part of: the transaction and its commit.
+    #[inline]
+    pub(crate) fn whole(self) -> Self {
+        Self { word: (self.word + WORDS / 2) % WORDS, tag: self.tag ^ 2 }
+    }
+}
+
 /// What is known of the call sites of one database.
 #[derive(Debug)]
 pub(crate) struct Sites(Box<[AtomicU64]>);

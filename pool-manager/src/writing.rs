@@ -13,7 +13,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pool_config::WorkPlacement;
 use pool_stmt::statement;
@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::job::Write;
 use crate::lane::NoTurn;
 use crate::nesting::{self, Running};
-use crate::session::Use;
-use crate::sites::Stopwatch;
+use crate::session::{Ticket, Use};
+use crate::sites::{Site, Stopwatch};
 use crate::transaction::{Transaction, TransactionKind};
 use crate::write_queue::{Job, Next, Ran};
 
@@ -41,7 +41,10 @@ impl Engine {
         let since = Instant::now();
         let (job, mut caller) = Write::new(work, own);
         if self.writes.push(job).map_err(|reason| self.no_turn(reason))? {
-            Lead::begin(self, Handle::try_current().ok().as_ref());
+            let lead = Lead::new(self);
+            if !self.write_here(Site::of::<W>(), own) {
+                lead.begin(Handle::try_current().ok().as_ref());
+            }
         }
         let limit = self.in_force().acquire_timeout();
         let in_time = {
@@ -87,7 +90,11 @@ impl Engine {
             Ok(lease) => lease,
             Err(error) => return first.refuse(error),
         };
+        let stopwatch = Stopwatch::start();
         let done = self.run_together(&lease, first);
+        if matches!(&done, Ok(batch) if batch.members.len() == 1) && !lease.session().wrote_back() {
+            self.sites.ran_elsewhere(first.site().whole(), &stopwatch);
+        }
         // Back before anybody is told: the next one finds the connection and the lane.
         drop(lease);
         match done {
@@ -106,23 +113,40 @@ impl Engine {
         session.enter_lane()?;
         let _running = Running::new(self, Some(self.lane()));
         let transaction = begin(lease, first.own_transaction().unwrap_or_default())?;
-        let since = Instant::now();
         let stopwatch = Stopwatch::start();
+        let measured = || self.sites.ran_elsewhere(first.site(), &stopwatch);
+        Ok(self.carry_out(lease, transaction, ticket, first, self.config().write_batch_time(), measured))
+    }
+
+    /// Runs a job in a transaction that has begun, and those after it that may share it for `longest`, and commits. `measured` is
+    /// called after the first has run.
+    pub(crate) fn carry_out(
+        &self,
+        connection: &Connection,
+        transaction: Transaction<'_>,
+        ticket: Ticket,
+        first: &Arc<dyn Job>,
+        longest: Duration,
+        measured: impl FnOnce(),
+    ) -> Batch {
+        let since = Instant::now();
+        let session = connection.session();
         session.watch();
         let ran = first.run(&transaction, session, ticket, true);
         if session.saw_roll_back() {
             self.sites.keep_alone(first.site());
         } else {
-            self.sites.ran_elsewhere(first.site(), &stopwatch);
+            measured();
         }
         let mut members = vec![Arc::clone(first)];
         if ran != Ran::Keep {
-            return Ok(Batch { members, committed: Ok(()) });
+            return Batch { members, committed: Ok(()) };
         }
         let shares = first.own_transaction().is_none();
-        let ended = shares && self.share(lease, &transaction, &mut members, since);
+        let may_go_on = || since.elapsed() < longest;
+        let ended = shares && self.share(connection, &transaction, &mut members, may_go_on);
         let committed = if ended { Err(Error::TransactionEnded) } else { transaction.commit() };
-        Ok(Batch { members, committed })
+        Batch { members, committed }
     }
 
     /// Runs further jobs in the transaction of the first. Returns true when the transaction did not survive that.
@@ -131,12 +155,12 @@ impl Engine {
         connection: &Connection,
         transaction: &Transaction<'_>,
         members: &mut Vec<Arc<dyn Job>>,
-        since: Instant,
+        may_go_on: impl Fn() -> bool,
     ) -> bool {
         let config = self.config();
-        let (most, longest) = (config.write_batch_max(), config.write_batch_time());
+        let most = config.write_batch_max();
         // From here on one closure must not notice what another one left, nor end what another one began.
-        let may_share = |members: usize| members < most && since.elapsed() < longest && connection.tidy_up().is_ok();
+        let may_share = |members: usize| members < most && may_go_on() && connection.tidy_up().is_ok();
         let is_short = |site| match config.work_placement() {
             // The program says that all are.
             WorkPlacement::Inline => self.sites.is_known(site),
@@ -247,13 +271,13 @@ fn committed<T>(
 }
 
 /// Jobs that ran in one transaction, and what became of it.
-struct Batch {
+pub(crate) struct Batch {
     members: Vec<Arc<dyn Job>>,
     committed: Result<()>,
 }
 
 impl Batch {
-    fn answer(self) {
+    pub(crate) fn answer(self) {
         match (self.committed, &*self.members) {
             (Ok(()), members) => members.iter().for_each(|job| job.answer(None)),
             (Err(error), [only]) => only.answer(Some(error)),
@@ -280,14 +304,13 @@ impl Lead {
     }
 
     /// Works the queue off, on a blocking thread where there is a runtime.
-    fn begin(engine: &Arc<Engine>, runtime: Option<&Handle>) {
-        let mut lead = Self::new(engine);
+    fn begin(mut self, runtime: Option<&Handle>) {
         match runtime {
             Some(runtime) => {
-                lead.sent = true;
-                drop(runtime.spawn_blocking(move || lead.work_off()));
+                self.sent = true;
+                drop(runtime.spawn_blocking(move || self.work_off()));
             }
-            None => lead.work_off(),
+            None => self.work_off(),
         }
     }
 
@@ -327,7 +350,7 @@ impl Drop for Lead {
         let Some(job) = self.engine.writes.pass_on() else { return };
         match job.runtime() {
             // The next one's runtime has threads for it; but one that shuts down drops what it is sent, and then that is here again.
-            Some(runtime) if !self.sent && !std::thread::panicking() => Self::begin(&self.engine, Some(runtime)),
+            Some(runtime) if !self.sent && !std::thread::panicking() => Self::new(&self.engine).begin(Some(runtime)),
             _ => Self::begin_on_thread(&self.engine),
         }
     }
