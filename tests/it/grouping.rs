@@ -394,3 +394,67 @@ fn tasks_and_threads_stand_in_one_queue() {
     eventually("all have written", || order.lock().len() == 12);
     assert_eq!(*order.lock(), (0..12).collect::<Vec<_>>());
 }
+
+/// Places where writes ran: this thread or another.
+async fn writes_here(db: &DatabaseManager, value: i64) -> bool {
+    let ran = db.write(move |tx| {
+        tx.execute("UPDATE t SET value = ?1 WHERE id = 1", [value])?;
+        Ok(std::thread::current().id())
+    });
+    ran.await.unwrap() == std::thread::current().id()
+}
+
+#[tokio::test]
+async fn a_lone_write_runs_where_it_is_called_unless_it_would_have_to_wait() {
+    let test = TestDb::new(PoolConfig::builder().work_placement(WorkPlacement::Inline));
+    test.fill(1);
+    assert!(!writes_here(&test.db, 1).await, "nobody knows yet how long it takes");
+    assert!(writes_here(&test.db, 2).await);
+    let foreign = test.foreign();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // This thread has to let go of the lock: it must not wait for it.
+    let (here, ()) = tokio::join!(writes_here(&test.db, 3), async { foreign.execute_batch("COMMIT").unwrap() });
+    assert!(!here);
+    let holder = test.db.acquire().await.unwrap();
+    let held = holder.transaction().unwrap();
+    let (here, ()) = tokio::join!(writes_here(&test.db, 4), async { held.commit().unwrap() });
+    assert!(!here);
+    drop(holder);
+    assert!(writes_here(&test.db, 5).await);
+}
+
+#[tokio::test]
+async fn lone_writes_keep_the_log_small() {
+    let config = PoolConfig::builder().work_placement(WorkPlacement::Inline).wal_autocheckpoint(10);
+    let test = TestDb::new(config);
+    test.fill(1);
+    let mut here = 0;
+    for value in 0..500 {
+        here += u32::from(writes_here(&test.db, value).await);
+    }
+    assert!(here > 250, "{here}");
+    let log = std::fs::metadata(test.folder.path().join("test.sqlite-wal")).unwrap().len();
+    assert!(log < 30 * 4_200, "{log}");
+}
+
+#[tokio::test]
+async fn a_lone_write_that_panics_or_fails_is_undone_and_told() {
+    let test = TestDb::new(PoolConfig::builder().work_placement(WorkPlacement::Inline));
+    test.fill(1);
+    for round in 0..3 {
+        let db = test.db.clone();
+        let panicked = tokio::spawn(async move {
+            let ran = db.write(|tx| -> Result<()> {
+                tx.execute("UPDATE t SET value = 7", [])?;
+                panic!("as tests do");
+            });
+            ran.await
+        });
+        assert!(panicked.await.unwrap_err().is_panic());
+        let failed = test.db.write(|tx| Ok(tx.execute("INSERT INTO t VALUES (1, 1)", [])?)).await;
+        assert!(matches!(failed, Err(Error::Sqlite(_))), "{failed:?}");
+        assert!(test.db.write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).await.is_ok());
+        let value = test.db.read(|conn| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?));
+        assert_eq!(value.await.unwrap(), round + 1);
+    }
+}
