@@ -129,6 +129,25 @@ impl AsyncPool for deadpool::managed::Pool<Maker> {
     }
 }
 
+/// deadpool with the time limit that all others have; by itself it waits without one.
+#[derive(Clone)]
+pub struct DeadpoolLimited(deadpool::managed::Pool<Maker>);
+
+impl AsyncPool for DeadpoolLimited {
+    const NAME: &'static str = "deadpool (60 s)";
+    type Lease<'p> = deadpool::managed::Object<Maker>;
+
+    fn new(size: usize) -> Self {
+        let builder = deadpool::managed::Pool::builder(Maker).max_size(size);
+        Self(builder.runtime(deadpool::Runtime::Tokio1).wait_timeout(Some(PATIENCE)).build().unwrap())
+    }
+
+    #[inline]
+    async fn take(&self) -> Self::Lease<'_> {
+        self.0.get().await.unwrap()
+    }
+}
+
 #[derive(Clone)]
 pub struct Bb8<const TESTED: bool>(bb8::Pool<Maker>);
 

@@ -2,7 +2,8 @@
 //! nothing to open.
 //!
 //! `cargo xtask bench pool` builds this program and calls it once for each figure of each round. Knows who takes part in what; what is
-//! measured is the business of `scenario`.
+//! measured is the business of `scenario`. Everybody waits for 60 seconds at most, but deadpool by itself has no limit and is measured
+//! without and with one.
 
 #[cfg(feature = "peers")]
 mod foreign;
@@ -49,7 +50,7 @@ fn ours() -> Vec<Row<Measure>> {
 
 #[cfg(feature = "peers")]
 fn theirs() -> Vec<Row<Measure>> {
-    use foreign::{Bb8, Deadpool, FastPool, Mobc, R2d2};
+    use foreign::{Bb8, Deadpool, DeadpoolLimited, FastPool, Mobc, R2d2};
     let alone: Vec<Row<Measure>> = vec![
         ("acquire-10000-waiters", Deadpool::NAME, many_waiters::<Deadpool>),
         ("acquire-10000-waiters", Bb8::<false>::NAME, many_waiters::<Bb8<false>>),
@@ -58,6 +59,7 @@ fn theirs() -> Vec<Row<Measure>> {
         for_threads::<R2d2<false>>(),
         for_threads::<R2d2<true>>(),
         for_tasks::<Deadpool>(),
+        for_tasks::<DeadpoolLimited>(),
         for_tasks::<Bb8<false>>(),
         for_tasks::<Bb8<true>>(),
         for_tasks::<Mobc<false>>(),
