@@ -152,6 +152,24 @@ fn threads<P: BlockingPool>(
     })
 }
 
+/// Lets others run until each of a few tasks is on a worker of its own.
+///
+/// Both tasks may begin in the queue of one worker. If a pool never lets others run, the first would keep that worker and the
+/// second never start: what is measured then is one task alone.
+async fn find_own_worker(task: usize, places: &[AtomicU64]) {
+    thread_local!(static HERE: u8 = const { 0 });
+    loop {
+        places[task].store(HERE.with(|here| std::ptr::from_ref(here) as u64), Relaxed);
+        let mut taken: Vec<u64> = places.iter().map(|place| place.load(Relaxed)).collect();
+        taken.sort_unstable();
+        taken.dedup();
+        if taken.len() == places.len() && taken[0] != 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The same with tasks on the runtime's workers.
 fn tasks<P: AsyncPool>(
     round: &Round<'_>,
@@ -167,10 +185,15 @@ fn tasks<P: AsyncPool>(
     };
     let stage = Arc::new(AtomicU8::new(SETTLING));
     let counts: Arc<Vec<AtomicU64>> = Arc::new((0..tasks).map(|_| AtomicU64::new(0)).collect());
+    let places: Arc<Vec<AtomicU64>> = Arc::new((0..tasks).map(|_| AtomicU64::new(0)).collect());
     let running: Vec<_> = (0..tasks)
         .map(|task| {
             let (pool, stage, counts) = (pool.clone(), Arc::clone(&stage), Arc::clone(&counts));
+            let places = Arc::clone(&places);
             runtime.spawn(async move {
+                if !latency {
+                    find_own_worker(task, &places).await;
+                }
                 let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
                 let mut count = 0_u64;
                 loop {
