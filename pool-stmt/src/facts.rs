@@ -59,6 +59,8 @@ pub struct Accesses {
     pub controls_transaction: bool,
     /// Whether something was done of which nothing more is known: another database or setting may be involved.
     pub unknown: bool,
+    /// Whether statements may have been prepared of which nothing was told: any table may be read or written.
+    pub unheard: bool,
 }
 
 impl Accesses {
@@ -91,6 +93,7 @@ impl Accesses {
         self.attaches |= others.attaches;
         self.controls_transaction |= others.controls_transaction;
         self.unknown |= others.unknown;
+        self.unheard |= others.unheard;
     }
 }
 

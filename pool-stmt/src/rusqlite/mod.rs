@@ -9,6 +9,8 @@ mod card;
 mod classify;
 mod loan;
 mod lodging;
+mod opened;
+mod overheard;
 mod preparing;
 mod recorder;
 mod trail;
@@ -16,8 +18,10 @@ mod watch;
 
 pub use cached::CachedStatement;
 pub use lodging::PROBE;
+pub use opened::Opened;
+pub use overheard::Overheard;
 
-use crate::facts::{Accesses, Effects, Facts};
+use crate::facts::{Accesses, Effects};
 use crate::key::StatementKey;
 use crate::membership::{Membership, StatementEvent};
 use crate::registry::StatementRegistry;
@@ -70,7 +74,6 @@ pub struct StatementConnection {
     confirmed: RefCell<Confirmed>,
     /// The listing of the registry to which all counts were told.
     listing: Cell<u64>,
-    observed: RefCell<Vec<Arc<Facts>>>,
     observation: Cell<u64>,
 }
 
@@ -89,7 +92,6 @@ impl StatementConnection {
             virtual_tables: RefCell::default(),
             confirmed: RefCell::default(),
             listing: Cell::new(registry.listings()),
-            observed: RefCell::default(),
             observation: Cell::new(1),
         };
         this.install_recorder();
@@ -199,13 +201,30 @@ impl StatementConnection {
         self.observation.set(self.observation.get() + 1);
         let mut direct = self.recorder.take_direct();
         direct.unknown |= !self.recording;
+        direct.unheard |= !self.recording;
         if !direct.is_empty() {
             look(&direct);
         }
-        // Emptied in place: its room is used again.
-        for facts in self.observed.borrow_mut().drain(..) {
-            look(&facts.accesses);
-        }
+        self.recorder.drain_observed(look);
+    }
+
+    /// Returns a share in what is heard, for looking at it while the connection is in use by somebody else, such as a hook.
+    #[must_use]
+    pub fn overheard(&self) -> Overheard {
+        Overheard::new(self.recorder.share())
+    }
+
+    /// Tells which tables a query opens, by the program that SQLite makes of it: the connection must be able to prepare it.
+    ///
+    /// Costs about two preparations. What is heard while it is prepared is not complete: tables that are joined with `USING` or `NATURAL`
+    /// and of which nothing else is read are not told to an authorizer, nor is the database of a table of which only the rows are
+    /// counted. A program can't read what it does not open.
+    ///
+    /// # Errors
+    ///
+    /// As [`rusqlite::Connection::prepare`], and those of running the statement `EXPLAIN`.
+    pub fn opened_by(&self, sql: &str) -> rusqlite::Result<Opened> {
+        self.recorder.mute(|| opened::of(&self.lodging, sql))
     }
 
     /// Returns what statements prepared since the last call may have left behind on this connection; costs a few nanoseconds.
@@ -340,21 +359,7 @@ impl StatementConnection {
         let card = loan.card_mut();
         if card.observation != self.observation.get() {
             card.observation = self.observation.get();
-            self.observe_first(Arc::clone(card.facts()));
-        }
-    }
-
-    fn observe_first(&self, facts: Arc<Facts>) {
-        let mut observed = self.observed.borrow_mut();
-        // Where none is kept, the same is prepared over and over.
-        if observed.last().is_some_and(|last| Arc::ptr_eq(last, &facts)) {
-            return;
-        }
-        observed.push(facts);
-        if observed.len() > MAX_OBSERVED {
-            for facts in observed.drain(..) {
-                self.recorder.add_direct(&facts.accesses);
-            }
+            self.recorder.observe(Arc::clone(card.facts()));
         }
     }
 }
@@ -369,9 +374,6 @@ enum Fate {
     /// It is finalized, because none is kept.
     Passing,
 }
-
-/// How many statements handed out are listed before their accesses are put together.
-const MAX_OBSERVED: usize = 256;
 
 impl Deref for StatementConnection {
     type Target = Connection;

@@ -6,7 +6,7 @@
 
 use super::authorizer::{self, Action, text};
 use super::{classify, trail};
-use crate::facts::{Accesses, Effects, StatementKind, Table};
+use crate::facts::{Accesses, Effects, Facts, StatementKind, Table};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ffi};
 use std::collections::{BTreeSet, HashSet};
@@ -31,6 +31,8 @@ pub(super) struct Heard {
     /// Whether transactions may neither be begun nor ended now.
     transactions_forbidden: AtomicBool,
     state: Mutex<State>,
+    /// The facts of statements that were handed out and not asked for yet.
+    observed: Mutex<Vec<Arc<Facts>>>,
     /// The functions the connection had from the start, in lower case, where that is of interest.
     functions: OnceLock<Arc<HashSet<Box<str>>>>,
 }
@@ -54,6 +56,9 @@ const OUTDATES: u8 = 1 << 4;
 
 /// A function is called that the connection did not have from the start.
 const FUNCTION: u8 = 1 << 5;
+
+/// How many statements handed out are listed before their accesses are put together.
+const MAX_OBSERVED: usize = 256;
 
 /// What was heard of one statement.
 #[derive(Debug)]
@@ -106,6 +111,7 @@ impl Recorder {
         let before = self.switch(Preparing::Us(Recording::new(Accesses::default())));
         if let (Preparing::Us(_), Preparing::Us(recording)) = (before, &mut self.0.state.lock().preparing) {
             recording.accesses.unknown = true;
+            recording.accesses.unheard = true;
             recording.trail = 0;
         }
     }
@@ -123,7 +129,9 @@ impl Recorder {
     /// Owns up to having followed what nobody expected: what was done besides, if anything, is not known.
     pub(super) fn astray(&self) {
         self.0.elsewhere.store(true, Ordering::Relaxed);
-        self.0.state.lock().direct.unknown = true;
+        let direct = &mut self.0.state.lock().direct;
+        direct.unknown = true;
+        direct.unheard = true;
     }
 
     /// Ends a recording and returns it.
@@ -132,7 +140,7 @@ impl Recorder {
             Preparing::Us(recording) => recording,
             before => {
                 self.switch(before);
-                let unknown = Accesses { unknown: true, ..Accesses::default() };
+                let unknown = Accesses { unknown: true, unheard: true, ..Accesses::default() };
                 Recording { trail: 0, ..Recording::new(unknown) }
             }
         }
@@ -192,9 +200,33 @@ impl Recorder {
         self.0.functions.get().is_some_and(|known| functions.iter().any(|name| !known.contains(name)))
     }
 
-    /// Adds to what others prepared.
-    pub(super) fn add_direct(&self, accesses: &Accesses) {
-        self.0.state.lock().direct.merge(accesses);
+    /// Lists a statement that is handed out.
+    pub(super) fn observe(&self, facts: Arc<Facts>) {
+        let mut observed = self.0.observed.lock();
+        // Where none is kept, the same is prepared over and over.
+        if observed.last().is_some_and(|last| Arc::ptr_eq(last, &facts)) {
+            return;
+        }
+        observed.push(facts);
+        if observed.len() > MAX_OBSERVED {
+            let mut state = self.0.state.lock();
+            for facts in observed.drain(..) {
+                state.direct.merge(&facts.accesses);
+            }
+        }
+    }
+
+    /// Shows the accesses of the statements that were handed out since the last call.
+    pub(super) fn drain_observed(&self, mut look: impl FnMut(&Accesses)) {
+        // Emptied in place: its room is used again.
+        for facts in self.0.observed.lock().drain(..) {
+            look(&facts.accesses);
+        }
+    }
+
+    /// A share in what is heard.
+    pub(super) fn share(&self) -> Arc<Heard> {
+        Arc::clone(&self.0)
     }
 
     /// Tells whether something that may change the schema was prepared since the last call.
@@ -218,6 +250,14 @@ impl Recorder {
 }
 
 impl Heard {
+    /// Shows what was heard and not taken yet, part by part.
+    pub(super) fn look(&self, mut look: impl FnMut(&Accesses)) {
+        for facts in self.observed.lock().iter() {
+            look(&facts.accesses);
+        }
+        look(&self.state.lock().direct);
+    }
+
     #[inline]
     pub(super) fn forbids_transactions(&self) -> bool {
         self.transactions_forbidden.load(Ordering::Relaxed)
