@@ -2,9 +2,10 @@
 //!
 //! Owns the first opening of a database (is it one? which journal mode?), the mapping of its wal-index, a database in memory
 //! (which lives as long as a connection to it) and the last checkpoint. It runs no query of users and keeps no page cache.
-//! It answers one question for the query cache: has anything been committed since? It must not know who asks.
+//! It answers one question for the query cache: is what was read since a moment still true? It must not know who asks.
 //!
-//! Invariant: two equal stamps mean that no commit of any connection of any process became visible between them.
+//! Invariant: a stamp holds only while no commit of any connection of any process has changed what was read, as far as that is known; see
+//! `ledger`, and outside WAL mode, only while nothing was committed at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +16,24 @@ use pool_config::PoolConfig;
 use rusqlite::ffi;
 
 use crate::error::{Error, Result, primary_code};
+use crate::ledger::{Ledger, Reads};
 use crate::location::{Access, FileIdentity, Location};
 use crate::pragmas;
-use crate::wal_index::{Header, WalIndex};
+use crate::reads::Atlas;
+use crate::wal_index::WalIndex;
 
-/// The state of a database's content at one moment, for comparing only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A moment in the life of a database's content.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     /// Which anchor took it: stamps of a file that was replaced never equal those of its successor.
     generation: u64,
     version: Version,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Version {
-    /// The header of the wal-index.
-    Wal(Header),
+    /// A number of the ledger.
+    Wal(u64),
     /// `PRAGMA data_version` of the anchor, which never commits itself: <https://www.sqlite.org/pragma.html#pragma_data_version>
     Counter(i64),
 }
@@ -43,7 +46,8 @@ pub(crate) struct Anchor {
     journal: String,
     page_size: u64,
     // Before the connection, which has to close last.
-    wal_index: Option<WalIndex>,
+    ledger: Option<Ledger>,
+    atlas: Atlas,
     connection: Mutex<rusqlite::Connection>,
 }
 
@@ -80,7 +84,9 @@ impl Anchor {
         connection.busy_timeout(Duration::ZERO).map_err(named)?;
         let identity = location.identity()?;
         let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
-        Ok(Self { generation, identity, journal, page_size, wal_index, connection: Mutex::new(connection) })
+        let connection = Mutex::new(connection);
+        let ledger = wal_index.map(Ledger::new);
+        Ok(Self { generation, identity, journal, page_size, ledger, atlas: Atlas::default(), connection })
     }
 
     /// Which file this is the anchor of; `None` in memory.
@@ -110,11 +116,33 @@ impl Anchor {
     /// Takes a stamp; `None` when it can't be told now (outside WAL mode, while somebody commits).
     #[inline]
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let version = match &self.wal_index {
-            Some(wal_index) => Version::Wal(wal_index.read()),
+        let version = match &self.ledger {
+            Some(ledger) => Version::Wal(ledger.moment()),
             None => Version::Counter(self.data_version()?),
         };
         Some(Stamp { generation: self.generation, version })
+    }
+
+    /// Tells whether what was read after the stamp was taken is still true.
+    #[inline]
+    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads) -> bool {
+        stamp.generation == self.generation
+            && match (&self.ledger, stamp.version) {
+                (Some(ledger), Version::Wal(moment)) => ledger.holds(moment, reads),
+                (None, Version::Counter(counter)) => self.data_version() == Some(counter),
+                _ => false,
+            }
+    }
+
+    /// The ledger, in WAL mode.
+    #[inline]
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// What is known of the schema, true as long as the ledger says.
+    pub(crate) fn atlas(&self) -> &Atlas {
+        &self.atlas
     }
 
     fn data_version(&self) -> Option<i64> {
@@ -214,6 +242,12 @@ impl Anchorage {
     #[inline]
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.anchor.read().as_ref()?.stamp()
+    }
+
+    /// Tells whether what was read after the stamp was taken is still true.
+    #[inline]
+    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads) -> bool {
+        self.anchor.read().as_ref().is_some_and(|anchor| anchor.holds(stamp, reads))
     }
 
     /// Tells whether connections made under `generation` are on the file that is known to be there.

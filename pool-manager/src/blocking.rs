@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::pooled::PooledConnection;
+use crate::query_cache::Manner;
 use crate::registry;
 use crate::schema::{self, Schema};
 use crate::session::Use;
@@ -135,7 +136,7 @@ impl<'m> Blocking<'m> {
         T: Send + Sync + 'static,
         F: FnOnce(&Connection) -> Result<T> + 'static,
     {
-        self.engine.cached_blocking(key.as_ref(), ttl, query)
+        self.engine.cached_blocking(key.as_ref(), Manner { ttl, ..Manner::default() }, query)
     }
 
     /// Takes a connection to hold by hand; see [`DatabaseManager::acquire`](crate::DatabaseManager::acquire).

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::hooks;
 use crate::location::FileIdentity;
 use crate::pragmas;
+use crate::reads::{self, Ground, Seen};
 use crate::remains::{self, Fresh};
 use crate::session::{Session, Ticket, Use};
 use crate::snapshot::Snapshot;
@@ -38,6 +39,8 @@ pub struct Connection {
     statements: StatementConnection,
     session: Arc<Session>,
     origin: Origin,
+    /// Whether there is nothing in it but the database.
+    is_plain: bool,
 }
 
 /// What is kept between two uses that read, until the connection closes.
@@ -101,27 +104,6 @@ impl fmt::Debug for OnConnect {
     }
 }
 
-/// What a result depends on besides the content of the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Volatile {
-    /// A table of this connection alone, or of another file.
-    Table(String),
-    /// A function that may return something else each time.
-    Function(String),
-    /// A pragma, a virtual table, or whatever else can't be followed.
-    Unknown,
-}
-
-impl fmt::Display for Volatile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Table(table) => write!(f, "it reads {table}, which is not in the database itself"),
-            Self::Function(name) => write!(f, "it calls {name}(), which may return something else each time"),
-            Self::Unknown => f.write_str("it reads a pragma, a virtual table or something else that can't be followed"),
-        }
-    }
-}
-
 impl Connection {
     /// Dresses a freshly opened SQLite connection.
     pub(crate) fn new(
@@ -134,8 +116,10 @@ impl Connection {
     ) -> Result<Self> {
         hooks::install_busy_handler(&connection, &session)?;
         connection.execute_batch(&pragmas::of_connection(config))?;
+        let mut is_plain = true;
         if let Some(on_connect) = &setup.on_connect {
             on_connect.0(&connection)?;
+            is_plain = has_nothing_else(&connection)?;
             hooks::install_busy_handler(&connection, &session)?;
         }
         remains::load_schema(&connection)?;
@@ -143,6 +127,8 @@ impl Connection {
         session.set_interrupt(connection.get_interrupt_handle());
         let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
         let statements = StatementConnection::new(connection, registry, capacity);
+        // SAFETY: the handle is only kept for callbacks of this very connection.
+        session.publisher.set_up(unsafe { statements.handle() }, statements.overheard());
         statements.know_functions(functions);
         hooks::install(&statements, &session)?;
         statements.warm(config.statement_warm_count(), config.statement_warm_budget());
@@ -153,7 +139,7 @@ impl Connection {
         }
         let fresh = Fresh::of(&statements)?;
         statements.take_effects();
-        Ok(Self { fresh, kept, statements, session, origin })
+        Ok(Self { fresh, kept, statements, session, origin, is_plain })
     }
 
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
@@ -237,19 +223,17 @@ impl Connection {
     /// Forgets what was read so far, to see what is read from now on.
     pub(crate) fn begin_observing(&self) {
         self.statements.take_accesses();
+        self.session.texts.want();
     }
 
-    /// Says why running the same statements again could give other results although nothing was committed; `None` when it could not.
-    pub(crate) fn why_not_repeatable(&self) -> Option<Volatile> {
-        let accesses = self.statements.take_accesses();
-        if let Some(table) = accesses.tables_read.keys().find(|table| &*table.database != "main") {
-            return Some(Volatile::Table(table.to_string()));
-        }
-        let functions = accesses.functions.iter().find(|name| !self.statements.is_deterministic(name));
-        if let Some(function) = functions {
-            return Some(Volatile::Function(function.to_string()));
-        }
-        (accesses.unknown || accesses.changes_schema).then_some(Volatile::Unknown)
+    /// Tells what was read since.
+    pub(crate) fn observed(&self, volatile_ok: bool) -> Seen {
+        let anchor = self.session.publisher.anchor();
+        let ground = anchor.as_ref().and_then(|anchor| {
+            let ledger = anchor.ledger()?;
+            Some(Ground { ledger, atlas: anchor.atlas(), is_plain: self.is_plain })
+        });
+        reads::of(&self.statements, &self.session.texts, ground, volatile_ok)
     }
 
     /// Undoes what a use left behind. An error means that the connection can't be used again.
@@ -271,6 +255,10 @@ impl Connection {
         }
         self.put_back(leaked)?;
         self.statements.rest();
+        if self.session.publisher.take_has_written() {
+            // The next use writes other tables.
+            self.statements.drain_accesses(|_| {});
+        }
         Ok(())
     }
 
@@ -350,6 +338,12 @@ impl Connection {
         }
         session.give_permit_back();
     }
+}
+
+/// Tells whether a connection has neither temporary tables nor attached databases.
+fn has_nothing_else(connection: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT (SELECT count(*) FROM temp.sqlite_schema) + count(*) FROM pragma_database_list WHERE seq > 1";
+    connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|others| others == 0)
 }
 
 impl Deref for Connection {

@@ -18,6 +18,7 @@ use crate::in_force::InForce;
 use crate::lane::Lane;
 use crate::location::{Access, Location};
 use crate::log::Log;
+use crate::publisher::Publisher;
 use crate::session::{Rules, Session};
 
 /// What all connections of one database share, whether they lie in its pool or not.
@@ -85,7 +86,7 @@ impl Database {
         let edition = self.in_force.edition();
         let config = self.in_force.config();
         let serial = anchor.journal() != "wal" && self.access != Access::Read;
-        let session = Arc::new(Session::new(Rules {
+        let rules = Rules {
             lane: Arc::clone(&self.lane),
             anchorage: Arc::clone(&self.anchorage),
             name: Arc::clone(&self.name),
@@ -95,7 +96,8 @@ impl Database {
             log: Arc::clone(&self.log),
             page_size: anchor.page_size(),
             serial,
-        }));
+        };
+        let session = Arc::new(Session::new(rules, Publisher::new(Arc::downgrade(&anchor))));
         let connection = Connection::new(
             connection,
             Arc::clone(&session),

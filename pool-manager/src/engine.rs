@@ -16,7 +16,7 @@ use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 use pool_stmt::StatementRegistry;
 
 use crate::clock::Clock;
-use crate::connection::{Connection, OnConnect, Volatile};
+use crate::connection::{Connection, OnConnect};
 use crate::driver::{Database, Driver};
 use crate::error::{Error, Result};
 use crate::in_force::InForce;
@@ -25,7 +25,7 @@ use crate::location::Location;
 use crate::logging::Logging;
 use crate::nesting::{self, Running};
 use crate::place::{Link, on_blocking_thread};
-use crate::query_cache::{Key, QueryCache};
+use crate::query_cache::QueryCache;
 use crate::reconfigure::{Settings, pool_options, refused};
 use crate::session::Use;
 use crate::sites::{Site, Sites, Stopwatch};
@@ -253,48 +253,6 @@ impl Engine {
         self.run(&lease, usage, None, work)
     }
 
-    /// Answers from the query cache, or runs the closure.
-    pub(crate) async fn cached<T, F>(self: &Arc<Self>, key: &str, ttl: Option<Duration>, query: F) -> Result<Arc<T>>
-    where
-        T: Send + Sync + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    {
-        self.open_or_closed()?;
-        // A hit waits for nothing: without this, a task that only hits would keep its worker from all others.
-        tokio::task::consume_budget().await;
-        match self.cached_under::<T, F>(key, &query) {
-            None => self.call(Use::Read, query).await.map(Arc::new),
-            Some((cache, key)) => cache.get_or_run(&key, ttl, self.call(Use::Read, observed(query))).await,
-        }
-    }
-
-    pub(crate) fn cached_blocking<T, F>(&self, key: &str, ttl: Option<Duration>, query: F) -> Result<Arc<T>>
-    where
-        T: Send + Sync + 'static,
-        F: FnOnce(&Connection) -> Result<T> + 'static,
-    {
-        self.open_or_closed()?;
-        match self.cached_under::<T, F>(key, &query) {
-            None => self.call_blocking(Use::Read, query).map(Arc::new),
-            Some((cache, key)) => {
-                cache.get_or_run_blocking(&key, ttl, || self.call_blocking(Use::Read, observed(query)))
-            }
-        }
-    }
-
-    /// Which cache keeps the results of a query, and under what; `None` where none can.
-    fn cached_under<T: 'static, F: 'static>(&self, key: &str, query: &F) -> Option<(&QueryCache, Key)> {
-        let cache = &self.cache;
-        if !cache.is_enabled() {
-            return None;
-        }
-        let found = Key::of::<T, F>(key, query);
-        if found.is_none() {
-            cache.not_kept(key, &"it comes from a boxed closure, and which one that is can't be told");
-        }
-        Some((cache, found?))
-    }
-
     /// A hit needs no connection, so the pool would not notice by itself that it is closed, or that its file is gone.
     #[inline]
     pub(crate) fn open_or_closed(&self) -> Result<()> {
@@ -323,7 +281,10 @@ impl Engine {
             cache_hits: cache.hits,
             cache_misses: cache.misses,
             cache_entries: cache.entries as usize,
-            cache_uncacheable: self.cache.uncacheable(),
+            cache_uncacheable: self.cache.uncacheable().total(),
+            cache_uncacheable_by: self.cache.uncacheable(),
+            cache_stale_prevented: self.cache.stale_prevented(),
+            cache_bytes: self.cache.bytes(),
             statement_hits: statements.hits,
             statement_misses: statements.misses,
             total_timeouts: pool.timed_out,
@@ -414,17 +375,6 @@ impl Engine {
 
 fn mean_ms(total: Duration, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total.as_secs_f64() * 1e3 / count as f64 }
-}
-
-/// Makes a query say whether its result depends on the content of the database alone.
-fn observed<T>(
-    query: impl FnOnce(&Connection) -> Result<T>,
-) -> impl FnOnce(&Connection) -> Result<(T, Option<Volatile>)> {
-    |connection| {
-        connection.begin_observing();
-        let value = query(connection)?;
-        Ok((value, connection.why_not_repeatable()))
-    }
 }
 
 /// How long interrupted work gets to come back after the deadline.

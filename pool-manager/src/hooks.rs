@@ -95,7 +95,17 @@ fn contained<T>(instead: T, run: impl FnOnce() -> T) -> T {
 unsafe extern "C" fn on_commit(context: *mut c_void) -> c_int {
     // SAFETY: SQLite passes back what `install` registered.
     let session = unsafe { session_of(context) };
-    c_int::from(!session.may_commit())
+    if !session.may_commit() {
+        return 1;
+    }
+    contained((), || {
+        // SAFETY: the connection is open, for it calls back; null, before it was told, is an error that writes nothing.
+        let writes_main = unsafe { ffi::sqlite3_txn_state(session.publisher.connection(), c"main".as_ptr()) };
+        if writes_main == ffi::SQLITE_TXN_WRITE {
+            session.publisher.commit_begins();
+        }
+    });
+    0
 }
 
 unsafe extern "C" fn on_rollback(context: *mut c_void) {
@@ -160,6 +170,10 @@ unsafe extern "C" fn on_event(
             // SAFETY: as above.
             let rolls_back = || unsafe { says_or_rollback(detail.cast_const().cast()) };
             let verdict = contained(Verdict::Interrupt, || session.before_statement(kind, outside, rolls_back));
+            if verdict == Verdict::Run && session.texts.are_wanted() {
+                // SAFETY: as above.
+                contained((), || session.texts.hear(&unsafe { text_of(statement) }));
+            }
             if verdict == Verdict::Interrupt {
                 // Or the statements after this one were interrupted, too. Ending another statement is what functions may do as well.
                 if let Some(snapshot) = snapshot {
@@ -304,7 +318,6 @@ unsafe fn other_needs_lane(connection: *mut ffi::sqlite3, statement: *mut ffi::s
 /// # Safety
 ///
 /// `statement` is a live statement, and lives for `'s`.
-#[cold]
 unsafe fn text_of<'s>(statement: *mut ffi::sqlite3_stmt) -> Cow<'s, str> {
     // SAFETY: sqlite3_sql returns null or the statement's own text, alive as long as the statement.
     unsafe {

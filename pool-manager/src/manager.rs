@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::factory::PoolFactory;
 use crate::pooled::PooledConnection;
+use crate::query_cache::Manner;
 use crate::registry;
 use crate::schema::{self, Schema};
 use crate::session::Use;
@@ -278,7 +279,7 @@ impl DatabaseManager {
         T: Send + Sync + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.engine.cached(key.as_ref(), ttl, query).await
+        self.engine.cached(key.as_ref(), Manner { ttl, ..Manner::default() }, query).await
     }
 
     /// Takes a connection to hold by hand; it goes back when dropped.

@@ -1,70 +1,33 @@
-//! Results of queries, kept for as long as nothing was committed.
+//! Results of queries, kept for as long as nothing they read has changed.
 //!
-//! Owns what makes a cached result the right one (its key, the types behind it) and still true (its stamp). It must not know how
-//! a query is run. Invariant: a result is returned only if the database's stamp at that moment equals the stamp taken before the
-//! result's query began, so nothing was committed in between by anybody.
+//! Owns the results, the moments from which they are and the counts. It must not know how a query is run, nor how it is told that
+//! something changed (`anchor`, `ledger`). Invariant: a result is returned only if what it read is unchanged since a moment before its query
+//! began, as of a moment after its caller asked.
 
-use std::any::{Any, TypeId};
-use std::fmt;
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pool_cache::{EntryOptions, Load, LoadError, TtlCache, TtlCacheBuilder};
 use pool_config::PoolConfig;
 
 use crate::anchor::{Anchorage, Stamp};
-use crate::connection::{Connection, Volatile};
 use crate::error::{Error, Result};
+use crate::faults::{self, Mutation, Point};
 use crate::in_force::InForce;
 use crate::jitter;
+use crate::ledger::Reads;
+use crate::query_key::{Key, Name, Names};
+use crate::reads::Seen;
+use crate::volatile::{Reasons, Uncacheable, Volatile};
 use crate::weight::Scales;
-
-/// What identifies a cached result: the caller's key, and which closure produced which type. Two queries that use the same key by
-/// mistake can't get each other's rows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    text: Box<str>,
-    value: TypeId,
-    closure: TypeId,
-    /// Which function a function pointer points to: pointers to all functions of a signature are of one type.
-    pointer: Option<usize>,
-}
-
-/// A function pointer that can be used as a query.
-type Pointer<T> = fn(&Connection) -> Result<T>;
-
-impl Key {
-    /// `None` for a boxed closure: all that can be in the box are of one type, so it can't be told which query it is.
-    pub(crate) fn of<T: 'static, F: 'static>(text: &str, query: &F) -> Option<Self> {
-        let closure = TypeId::of::<F>();
-        if is_boxed::<T>(closure) {
-            return None;
-        }
-        let pointer = (query as &dyn Any).downcast_ref::<Pointer<T>>().map(|pointer| *pointer as usize);
-        Some(Self { text: text.into(), value: TypeId::of::<T>(), closure, pointer })
-    }
-}
-
-fn is_boxed<T: 'static>(closure: TypeId) -> bool {
-    [
-        TypeId::of::<Box<dyn FnOnce(&Connection) -> Result<T> + Send>>(),
-        TypeId::of::<Box<dyn FnMut(&Connection) -> Result<T> + Send>>(),
-        TypeId::of::<Box<dyn Fn(&Connection) -> Result<T> + Send>>(),
-        TypeId::of::<Box<dyn FnOnce(&Connection) -> Result<T> + Send + Sync>>(),
-        TypeId::of::<Box<dyn FnMut(&Connection) -> Result<T> + Send + Sync>>(),
-        TypeId::of::<Box<dyn Fn(&Connection) -> Result<T> + Send + Sync>>(),
-        TypeId::of::<Box<dyn FnOnce(&Connection) -> Result<T>>>(),
-        TypeId::of::<Box<dyn FnMut(&Connection) -> Result<T>>>(),
-        TypeId::of::<Box<dyn Fn(&Connection) -> Result<T>>>(),
-    ]
-    .contains(&closure)
-}
 
 #[derive(Debug)]
 struct Cached {
-    stamp: Option<Stamp>,
+    /// From when it is and what it read; `None` for one that is not kept.
+    basis: Option<(Stamp, Reads)>,
     value: Arc<dyn Any + Send + Sync>,
     /// Estimated bytes of the value.
     weight: u64,
@@ -77,14 +40,25 @@ pub(crate) struct QueryCache {
     anchorage: Arc<Anchorage>,
     in_force: Arc<InForce>,
     scales: Scales,
-    uncacheable: AtomicU64,
+    reasons: Reasons,
+    stale_prevented: AtomicU64,
+}
+
+/// How one call uses the cache.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner {
+    pub(crate) ttl: Option<Duration>,
+    /// Keep the result although it depends on more than the database.
+    pub(crate) volatile_ok: bool,
+    /// Run the query in any case, and keep its result.
+    pub(crate) refresh: bool,
 }
 
 /// The parts of a cache by these settings; the same for every pool with them.
 fn settings(config: &PoolConfig) -> TtlCacheBuilder<Key, Cached> {
     let mut settings = TtlCache::builder().max_entries(config.max_cache_size()).max_weight(max_weight(config)).weigher(
         |key: &Key, cached: &Cached| {
-            let around = key.text.len() + size_of::<Key>() + size_of::<Cached>();
+            let around = key.bytes() + size_of::<Key>() + size_of::<Cached>();
             cached.weight.saturating_add(around as u64)
         },
     );
@@ -102,7 +76,14 @@ impl QueryCache {
     pub(crate) fn new(in_force: Arc<InForce>, clock: pool_cache::Clock, anchorage: Arc<Anchorage>) -> Self {
         let results = settings(&in_force.config()).clock(clock).build();
         let results = results.unwrap_or_else(|error| panic!("BUG: bounds and a clock were refused: {error}"));
-        Self { results, anchorage, in_force, scales: Scales::default(), uncacheable: AtomicU64::new(0) }
+        Self {
+            results,
+            anchorage,
+            in_force,
+            scales: Scales::default(),
+            reasons: Reasons::default(),
+            stale_prevented: AtomicU64::new(0),
+        }
     }
 
     /// Takes the settings in force over: the bounds at once, times for results that are stored from now on.
@@ -126,71 +107,111 @@ impl QueryCache {
     }
 
     /// Returns the stored result if it is still true, or runs `query` once for all who ask, and keeps what it returns.
-    pub(crate) async fn get_or_run<T, Q>(&self, key: &Key, ttl: Option<Duration>, query: Q) -> Result<Arc<T>>
+    pub(crate) async fn get_or_run<T, Q>(&self, name: Name<'_>, manner: Manner, query: Q) -> Result<Arc<T>>
     where
         T: Send + Sync + 'static,
-        Q: Future<Output = Result<(T, Option<Volatile>)>>,
+        Q: Future<Output = Result<(T, Seen)>>,
     {
         let load = async {
             let stamp = self.stamp();
-            Ok(self.load(key, stamp, query.await?))
+            Ok(self.load(name, manner, stamp, query.await?))
         };
-        let found = self.results.get_or_load_if(key, self.options(ttl), |cached| self.holds(cached), load).await;
+        let judge = Judge::new(self, manner);
+        let key: &(dyn Names + '_) = &name;
+        let found = self.results.get_or_load_if(key, self.options(manner), |cached| judge.accepts(cached), load).await;
         unpack(found)
     }
 
     /// The same on the calling thread.
     pub(crate) fn get_or_run_blocking<T: Send + Sync + 'static>(
         &self,
-        key: &Key,
-        ttl: Option<Duration>,
-        query: impl FnOnce() -> Result<(T, Option<Volatile>)>,
+        name: Name<'_>,
+        manner: Manner,
+        query: impl FnOnce() -> Result<(T, Seen)>,
     ) -> Result<Arc<T>> {
         let load = || {
             let stamp = self.stamp();
-            Ok(self.load(key, stamp, query()?))
+            Ok(self.load(name, manner, stamp, query()?))
         };
-        let options = self.options(ttl);
-        unpack(self.results.get_or_load_if_blocking(key, options, |cached| self.holds(cached), load))
+        let judge = Judge::new(self, manner);
+        let key: &(dyn Names + '_) = &name;
+        unpack(self.results.get_or_load_if_blocking(key, self.options(manner), |cached| judge.accepts(cached), load))
     }
 
     /// Results whose moment can't be told, or that depend on more than the database, go to their caller alone.
     fn load<T: Send + Sync + 'static>(
         &self,
-        key: &Key,
+        name: Name<'_>,
+        manner: Manner,
         stamp: Option<Stamp>,
-        (value, volatile): (T, Option<Volatile>),
+        (value, seen): (T, Seen),
     ) -> Load<Cached> {
-        let cached = Cached { stamp, weight: self.scales.weigh(&value), value: Arc::new(value) };
-        if let Some(reason) = volatile {
-            self.not_kept(&key.text, &reason);
+        let stamp = if faults::mutated(Mutation::NumbersLate) { self.stamp() } else { stamp };
+        let reason = match (seen.volatile, stamp) {
+            (Some(reason), _) if !manner.volatile_ok => Some(reason),
+            (_, None) => Some(Volatile::Moment),
+            _ => None,
+        };
+        let basis = stamp.filter(|_| reason.is_none()).map(|stamp| (stamp, seen.reads));
+        let cached = Cached { basis, weight: self.scales.weigh(&value), value: Arc::new(value) };
+        if let Some(reason) = reason {
+            self.not_kept(name.text, &reason);
             return Load::Pass(cached);
         }
-        if stamp.is_some() { Load::Store(cached) } else { Load::Pass(cached) }
+        // The tag is for `invalidate`.
+        Load::StoreWith(cached, self.options(manner).tag(name.text))
     }
 
     /// Counts a result that could not be kept.
-    pub(crate) fn not_kept(&self, key: &str, reason: &dyn fmt::Display) {
-        self.uncacheable.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn not_kept(&self, key: &str, reason: &Volatile) {
+        self.reasons.count(reason);
         tracing::debug!(target: "pool_manager", key, %reason, "a query's result is not kept");
     }
 
-    /// How many results could not be kept.
-    pub(crate) fn uncacheable(&self) -> u64 {
-        self.uncacheable.load(Ordering::Relaxed)
+    /// How many results could not be kept, and why.
+    pub(crate) fn uncacheable(&self) -> Uncacheable {
+        self.reasons.counts()
     }
 
-    fn options(&self, ttl: Option<Duration>) -> EntryOptions {
+    /// How many calls found a result that they could not have.
+    pub(crate) fn stale_prevented(&self) -> u64 {
+        self.stale_prevented.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of all results, as far as known.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.results.weight()
+    }
+
+    fn options(&self, manner: Manner) -> EntryOptions {
         let (default, share) = self.in_force.cache_times();
-        EntryOptions::new().ttl(jitter::shorten(ttl.unwrap_or(default), share))
+        EntryOptions::new().ttl(jitter::shorten(manner.ttl.unwrap_or(default), share))
     }
 
+    /// The moment before a query.
     fn stamp(&self) -> Option<Stamp> {
-        self.anchorage.stamp()
+        let stamp = self.anchorage.stamp();
+        faults::pause(Point::Numbered);
+        stamp
     }
 
-    fn holds(&self, cached: &Cached) -> bool {
-        cached.stamp.is_some() && cached.stamp == self.stamp()
+    /// Drops the results of a key, and keeps those out that are on their way. Returns how many there were.
+    pub(crate) fn invalidate(&self, key: &str) -> usize {
+        self.results.invalidate_tag(key)
+    }
+
+    /// Takes tables to have changed.
+    pub(crate) fn invalidate_tables(&self, tables: &[&str]) {
+        let told = self.anchorage.current().is_some_and(|anchor| match anchor.ledger() {
+            Some(ledger) => {
+                ledger.outdate(tables.iter().map(|name| name.to_ascii_lowercase()).collect());
+                true
+            }
+            None => false,
+        });
+        if !told {
+            self.clear();
+        }
     }
 
     pub(crate) fn stats(&self) -> pool_cache::Stats {
@@ -205,6 +226,32 @@ impl QueryCache {
     /// Drops all results.
     pub(crate) fn clear(&self) {
         self.results.invalidate_all();
+    }
+}
+
+/// Judges what is found in the cache, for one call.
+struct Judge<'a> {
+    cache: &'a QueryCache,
+    refresh: bool,
+    refused: AtomicBool,
+}
+
+impl<'a> Judge<'a> {
+    #[inline]
+    fn new(cache: &'a QueryCache, manner: Manner) -> Self {
+        Self { cache, refresh: manner.refresh, refused: AtomicBool::new(false) }
+    }
+
+    #[inline]
+    fn accepts(&self, cached: &Cached) -> bool {
+        if self.refresh {
+            return false;
+        }
+        let holds = cached.basis.as_ref().is_some_and(|(stamp, reads)| self.cache.anchorage.holds(stamp, reads));
+        if !holds && !self.refused.swap(true, Ordering::Relaxed) {
+            self.cache.stale_prevented.fetch_add(1, Ordering::Relaxed);
+        }
+        holds
     }
 }
 

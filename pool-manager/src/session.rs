@@ -23,6 +23,8 @@ use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
 use crate::nesting;
+use crate::publisher::Publisher;
+use crate::reads::Texts;
 use crate::snapshot::Snapshot;
 
 /// What a connection is used for.
@@ -124,6 +126,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) rules: Rules,
+    pub(crate) publisher: Publisher,
+    pub(crate) texts: Texts,
     usage: AtomicU8,
     /// `ALLOWED`, or what `state.refusal` is about, readable without its lock.
     refused: AtomicU8,
@@ -176,9 +180,11 @@ pub(crate) enum Settled {
 }
 
 impl Session {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, publisher: Publisher) -> Self {
         Self {
             rules,
+            publisher,
+            texts: Texts::default(),
             usage: AtomicU8::new(Use::None as u8),
             refused: AtomicU8::new(ALLOWED),
             phase: AtomicU8::new(Phase::Outside as u8),
@@ -252,6 +258,8 @@ impl Session {
     /// Ends a use, but for its permit: from here on nobody can interrupt it, and what cleans up after it may still write. Tells whether
     /// a statement was refused, or the whole use stopped.
     pub(crate) fn end(&self) -> bool {
+        self.publisher.settle();
+        self.texts.unwant();
         let mut state = self.state.lock();
         let refused = self.refused.load(Ordering::Relaxed) != ALLOWED;
         self.switch(&mut state, Use::None);
@@ -481,6 +489,7 @@ impl Session {
 
     /// Notes that a statement has finished. `settled` tells whether the connection still needs the lane then.
     pub(crate) fn after_statement(&self, settled: impl FnOnce(bool) -> Settled) {
+        self.publisher.settle();
         if self.refused.load(Ordering::Relaxed) == STATEMENT_REFUSED {
             let _state = self.state.lock();
             // Unless the whole use was stopped meanwhile.
@@ -496,7 +505,10 @@ impl Session {
         }
         match settled(self.rules.serial) {
             Settled::No => return,
-            Settled::Soon => self.rules.lane.set_unsettled(),
+            Settled::Soon => {
+                self.publisher.ends_unreported();
+                self.rules.lane.set_unsettled();
+            }
             Settled::Yes => {}
         }
         let permit = state.permit.take();

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::volatile::Uncacheable;
+
 /// What a pool has done and is doing: a snapshot. Counts run from the opening of the pool.
 ///
 /// Serializes with its field names; through [`camel_case`](Self::camel_case) with those of the description
@@ -52,6 +54,14 @@ pub struct PoolStats {
     /// Cached calls whose result could not be kept, because it depends on more than the content of the database (the time, chance, a
     /// temporary table); the `tracing` event at debug level says on what.
     pub cache_uncacheable: u64,
+    /// The same by the reason.
+    pub cache_uncacheable_by: Uncacheable,
+    /// Cached calls for which there was a result that was no longer true, or not known to be: each would have been a stale answer, or
+    /// came while a commit was under way.
+    pub cache_stale_prevented: u64,
+    /// Bytes that the results in the query cache take, as far as known; see
+    /// [`weigh_results`](crate::DatabaseManagerBuilder::weigh_results).
+    pub cache_bytes: u64,
     /// Statements taken from a connection's cache.
     pub statement_hits: u64,
     /// Statements that had to be prepared.
@@ -104,6 +114,9 @@ impl PoolStats {
         self.cache_hit_rate = rate(self.cache_hits, self.cache_misses);
         self.cache_entries += other.cache_entries;
         self.cache_uncacheable += other.cache_uncacheable;
+        self.cache_uncacheable_by.add(&other.cache_uncacheable_by);
+        self.cache_stale_prevented += other.cache_stale_prevented;
+        self.cache_bytes += other.cache_bytes;
         self.statement_hits += other.statement_hits;
         self.statement_misses += other.statement_misses;
         self.total_timeouts += other.total_timeouts;

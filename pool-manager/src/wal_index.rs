@@ -17,6 +17,11 @@ use rusqlite::ffi;
 /// The header's first copy as it was at one moment.
 pub(crate) type Header = [u32; 12];
 
+/// How many commits a header counts, modulo 2^32: `iChange` in wal.c. A recovery begins at zero again.
+pub(crate) const fn commits(header: &Header) -> u32 {
+    header[2]
+}
+
 /// The size of the wal-index' regions that SQLite maps (`WALINDEX_PGSZ` in wal.c).
 const REGION_SIZE: c_int = 32 * 1024;
 

@@ -214,6 +214,8 @@ pub struct Facts {
     pub accesses: Accesses,
     /// Virtual tables and table-valued functions among the tables it reads or writes.
     pub virtual_tables: BTreeSet<Table>,
+    /// Whether one of the virtual tables it reads is something else than a function of its arguments: it may read what it likes.
+    pub reads_beyond: bool,
     /// Functions whose value may differ between two runs on the same rows, in lower case.
     pub nondeterministic_functions: BTreeSet<Box<str>>,
     /// The names of the parameters by position, with their prefix; `None` for `?`.
@@ -243,5 +245,6 @@ impl Facts {
             && self.read_only
             && self.nondeterministic_functions.is_empty()
             && !self.accesses.unknown
+            && !self.reads_beyond
     }
 }

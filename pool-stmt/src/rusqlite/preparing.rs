@@ -126,10 +126,10 @@ impl StatementConnection {
             }
             self.virtual_tables(&accesses, kind)
         };
-        let reads_untrusted = virtual_tables
+        let reads_beyond = virtual_tables
             .iter()
             .any(|table| accesses.tables_read.contains_key(table) && !classify::is_pure_table_function(&table.name));
-        accesses.unknown |= !self.recording || reads_untrusted;
+        accesses.unknown |= !self.recording;
         // It may renumber the rows of tables and says nothing of what it does.
         accesses.changes_schema |= kind == StatementKind::Vacuum;
         let read_only = explains
@@ -153,6 +153,7 @@ impl StatementConnection {
             read_only,
             accesses,
             virtual_tables: virtual_tables.iter().cloned().collect(),
+            reads_beyond,
             nondeterministic_functions,
             parameters,
             columns,
