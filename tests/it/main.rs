@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what can't be unwrapped has failed")]
 
 mod cache;
+mod cache_checker;
 mod closing;
 mod grouping;
 mod lane;

@@ -1,0 +1,405 @@
+//! The checker that finds a stale result if there is one: writers, readers, and a history of what each was told.
+//!
+//! Every value is the number of the commit that wrote it, so it can be told which of two is older. A cached read has to return a number
+//! no lower than the highest that was acknowledged to its writer before the read began, and no lower than the highest that anybody had
+//! read by then, cached or not. Pauses at the steps of publishing and hitting widen the windows. That it finds mistakes is shown by
+//! making them: each in a process of its own.
+//!
+//! `POOL_STALENESS_WRITES` is how many writes each writer makes (200).
+
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use pool_manager::faults::{self, Mutation};
+use pool_manager::rusqlite;
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result};
+
+use crate::support::{TestDb, another_process, role};
+
+/// What is written and read: a way to write a number, and a query that finds it.
+struct Register {
+    /// How many of its writes are left out for one that is made.
+    seldom: i64,
+    write: fn(&rusqlite::Connection, i64) -> rusqlite::Result<()>,
+    query: &'static str,
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE plain (id INTEGER PRIMARY KEY, value INTEGER);
+    INSERT INTO plain VALUES (1, 0), (2, 0);
+    CREATE TABLE parent (number INTEGER PRIMARY KEY);
+    CREATE TABLE cascade_child (number REFERENCES parent ON UPDATE CASCADE);
+    INSERT INTO parent VALUES (0);
+    INSERT INTO cascade_child VALUES (0);
+    CREATE TABLE source (id INTEGER PRIMARY KEY, value INTEGER);
+    CREATE TABLE cascade_log (value INTEGER);
+    INSERT INTO source VALUES (1, 0);
+    INSERT INTO cascade_log VALUES (0);
+    CREATE TRIGGER logging AFTER UPDATE ON source BEGIN UPDATE cascade_log SET value = new.value; END;
+    CREATE VIEW numbered AS SELECT 0 AS value;
+    CREATE TABLE ours (number TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE theirs (number TEXT);
+    CREATE TABLE emptied (value INTEGER);
+    INSERT INTO emptied VALUES (0);
+";
+
+const REGISTERS: &[Register] = &[
+    Register {
+        seldom: 1,
+        write: |conn, number| conn.execute("UPDATE plain SET value = ?1 WHERE id = 1", [number]).map(drop),
+        query: "SELECT value FROM plain WHERE id = 1",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| conn.execute("REPLACE INTO PLAIN VALUES (2, ?1)", [number]).map(drop),
+        query: "SELECT sum(value) FROM (SELECT p.value FROM plain AS p WHERE id > 1)",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| conn.execute("UPDATE parent SET number = ?1", [number]).map(drop),
+        query: "SELECT number FROM cascade_child",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| conn.execute("UPDATE source SET value = ?1", [number]).map(drop),
+        query: "WITH newest AS (SELECT max(value) AS value FROM cascade_log) SELECT value FROM newest",
+    },
+    Register {
+        // A change of the schema outdates all results and would hide what else does not.
+        seldom: 20,
+        write: |conn, number| {
+            let sql = format!("DROP VIEW numbered; CREATE VIEW numbered AS SELECT {number} AS value");
+            conn.execute_batch(&sql)
+        },
+        query: "SELECT value FROM numbered",
+    },
+    Register {
+        seldom: 1,
+        // One row more with each number; which tables are joined is not told while the query is prepared.
+        write: |conn, number| {
+            conn.execute("INSERT INTO ours VALUES (?1)", [number])?;
+            conn.execute("INSERT INTO theirs VALUES (?1)", [number]).map(drop)
+        },
+        query: "SELECT count(*) FROM ours NATURAL JOIN theirs",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            conn.execute("DELETE FROM emptied", [])?;
+            conn.execute("INSERT INTO emptied VALUES (?1)", [number]).map(drop)
+        },
+        query: "SELECT max(value) FROM emptied",
+    },
+];
+
+/// Everything that was told.
+struct History {
+    acknowledged: Vec<AtomicI64>,
+    read: Vec<AtomicI64>,
+    violations: Mutex<Vec<String>>,
+    reads: AtomicU64,
+    done: AtomicBool,
+}
+
+impl History {
+    fn new() -> Self {
+        let zeros = || REGISTERS.iter().map(|_| AtomicI64::new(0)).collect();
+        Self {
+            acknowledged: zeros(),
+            read: zeros(),
+            violations: Mutex::default(),
+            reads: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+        }
+    }
+
+    /// Checks one read.
+    fn check(&self, register: usize, path: &str, read: impl FnOnce() -> i64) {
+        let acknowledged = self.acknowledged[register].load(Ordering::SeqCst);
+        let seen = self.read[register].load(Ordering::SeqCst);
+        let number = read();
+        self.read[register].fetch_max(number, Ordering::SeqCst);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if number < acknowledged || number < seen {
+            self.violations.lock().push(format!(
+                "register {register}: a {path} read returned {number} after {acknowledged} was acknowledged and {seen} was read"
+            ));
+            self.done.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+fn number(conn: &Connection, query: &str, prepared: bool) -> Result<i64> {
+    if prepared {
+        return Ok(conn.prepare_cached(query)?.query_row([], |row| row.get(0))?);
+    }
+    Ok(conn.query_row(query, [], |row| row.get(0))?)
+}
+
+fn read(history: &History, db: &DatabaseManager, client: usize) {
+    let mut turn = client;
+    while !history.done.load(Ordering::SeqCst) {
+        turn = turn.wrapping_mul(5).wrapping_add(7);
+        let register = turn / 16 % REGISTERS.len();
+        let query = REGISTERS[register].query;
+        let prepared = turn & 64 == 0;
+        // As seldom as they are, these bring in what is new by another way.
+        if turn & (15 << 8) == 0 {
+            history.check(register, "plain", || db.blocking().read(|conn| number(conn, query, prepared)).unwrap());
+        } else {
+            history.check(register, "cached", || {
+                *db.blocking().execute_cached(query, None, move |conn| number(conn, query, prepared)).unwrap()
+            });
+        }
+    }
+}
+
+/// Writes one number, each time in another way.
+fn write(db: &DatabaseManager, register: usize, number: i64) {
+    let write = REGISTERS[register].write;
+    let undone: Result<()> = match number % 5 {
+        0 => db.blocking().write(|tx| {
+            write(tx, number + 1_000_000)?;
+            Err(Error::application("rolled back"))
+        }),
+        1 => {
+            let panicking = || {
+                db.blocking().write(|tx| -> Result<()> {
+                    write(tx, number + 1_000_000)?;
+                    std::panic::resume_unwind(Box::new("given up"));
+                })
+            };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).map(drop).expect_err("it panics");
+            Err(Error::application("panicked"))
+        }
+        _ => Err(Error::application("not tried")),
+    };
+    undone.expect_err("nothing of this is committed");
+    match number % 4 {
+        0 => db.blocking().write(|tx| Ok(write(tx, number)?)).unwrap(),
+        // Several statements would be several commits.
+        1 => db
+            .blocking()
+            .execute_with_pool(|conn| {
+                let tx = conn.transaction()?;
+                write(&tx, number)?;
+                Ok(tx.commit()?)
+            })
+            .unwrap(),
+        2 => {
+            let held = db.blocking().acquire().unwrap();
+            held.execute_batch("BEGIN IMMEDIATE; SAVEPOINT a").unwrap();
+            write(&held, number + 1_000_000).unwrap();
+            held.execute_batch("ROLLBACK TO a; RELEASE a").unwrap();
+            write(&held, number).unwrap();
+            held.execute_batch("COMMIT").unwrap();
+        }
+        _ => db
+            .blocking()
+            .execute_pooled_transaction(|tx| {
+                write(tx, number)?;
+                Ok(())
+            })
+            .unwrap(),
+    }
+}
+
+/// Writers for some registers, which count up.
+fn write_all(history: &History, db: &DatabaseManager, register: usize, writes: i64) {
+    for number in 1..=writes / REGISTERS[register].seldom {
+        if history.done.load(Ordering::SeqCst) {
+            return;
+        }
+        write(db, register, number);
+        history.acknowledged[register].store(number, Ordering::SeqCst);
+        std::thread::yield_now();
+    }
+}
+
+fn database() -> TestDb {
+    let test =
+        TestDb::new(PoolConfig::builder().max_connections(6).acquire_timeout(std::time::Duration::from_secs(60)));
+    test.db.blocking().write(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
+    test
+}
+
+/// Runs the checker; `strangers`: another process, or another connection of this one, writes the registers of odd numbers.
+fn check(writes: i64, stranger: Stranger) -> (Arc<History>, u64) {
+    let test = database();
+    let history = History::new();
+    let mut child = (stranger == Stranger::Process).then(|| {
+        another_process("cache_checker::the_checker_finds_no_stale_result_with_two_processes", "stranger", &test.path())
+    });
+    let told = child.as_mut().map(|child| BufReader::new(child.stdout.take().unwrap()).lines());
+    std::thread::scope(|scope| {
+        let is_strange = |register: usize| stranger != Stranger::None && register % 2 == 1;
+        let mut writers = Vec::new();
+        for register in (0..REGISTERS.len()).filter(|register| !is_strange(*register)) {
+            let (history, db) = (&history, &test.db);
+            writers.push(scope.spawn(move || write_all(history, db, register, writes)));
+        }
+        match stranger {
+            Stranger::None => {}
+            Stranger::Connection => {
+                let (history, path) = (&history, test.path());
+                writers.push(scope.spawn(move || {
+                    let conn = stranger_connection(&path);
+                    for number in 1..=writes {
+                        for register in (0..REGISTERS.len()).filter(|register| register % 2 == 1) {
+                            if history.done.load(Ordering::SeqCst) {
+                                return;
+                            }
+                            strange_write(&conn, register, number);
+                            history.acknowledged[register].store(number, Ordering::SeqCst);
+                        }
+                    }
+                }));
+            }
+            Stranger::Process => {
+                let (history, told) = (&history, told.unwrap());
+                writers.push(scope.spawn(move || {
+                    for line in told {
+                        let line = line.unwrap();
+                        let Some((register, number)) =
+                            line.strip_prefix("wrote ").and_then(|rest| rest.split_once(' '))
+                        else {
+                            continue;
+                        };
+                        let register: usize = register.parse().unwrap();
+                        history.acknowledged[register].fetch_max(number.parse().unwrap(), Ordering::SeqCst);
+                    }
+                }));
+            }
+        }
+        for client in 0..3 {
+            let (history, db) = (&history, &test.db);
+            scope.spawn(move || read(history, db, client));
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        history.done.store(true, Ordering::SeqCst);
+    });
+    if let Some(mut child) = child {
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+    let hits = test.db.pool_stats().unwrap().cache_hits;
+    (Arc::new(history), hits)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stranger {
+    None,
+    Connection,
+    Process,
+}
+
+fn stranger_connection(path: &std::path::Path) -> rusqlite::Connection {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+    conn.pragma_update(None, "synchronous", "off").unwrap();
+    conn
+}
+
+fn strange_write(conn: &rusqlite::Connection, register: usize, number: i64) {
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    (REGISTERS[register].write)(conn, number).unwrap();
+    conn.execute_batch("COMMIT").unwrap();
+}
+
+fn writes() -> i64 {
+    std::env::var("POOL_STALENESS_WRITES").map_or(200, |text| text.parse().unwrap())
+}
+
+fn assert_clean(history: &History, hits: u64) {
+    let violations = history.violations.lock();
+    assert!(violations.is_empty(), "{violations:#?}");
+    assert!(hits > 0, "the cache answered nothing of {} reads", history.reads.load(Ordering::Relaxed));
+}
+
+#[test]
+fn the_checker_finds_no_stale_result() {
+    let (history, hits) = check(writes(), Stranger::None);
+    assert_clean(&history, hits);
+}
+
+#[test]
+fn the_checker_finds_no_stale_result_with_another_connection_of_the_process() {
+    let (history, hits) = check(writes(), Stranger::Connection);
+    assert_clean(&history, hits);
+}
+
+#[test]
+fn the_checker_finds_no_stale_result_with_two_processes() {
+    if let Some((_, path)) = role() {
+        let conn = stranger_connection(&path);
+        for number in 1..=writes() {
+            for register in (0..REGISTERS.len()).filter(|register| register % 2 == 1) {
+                strange_write(&conn, register, number);
+                println!("wrote {register} {number}");
+            }
+        }
+        return;
+    }
+    let (history, hits) = check(writes(), Stranger::Process);
+    assert_clean(&history, hits);
+}
+
+/// In a process of its own, as pauses and mistakes are of a whole process.
+fn in_its_own_process(test: &str, role: &str) -> String {
+    let child = another_process(test, role, std::path::Path::new(""));
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_checker_finds_no_stale_result_with_pauses_at_every_step() {
+    let name = "cache_checker::the_checker_finds_no_stale_result_with_pauses_at_every_step";
+    if role().is_some() {
+        faults::pause_one_in(20);
+        for stranger in [Stranger::None, Stranger::Connection] {
+            let (history, hits) = check(writes(), stranger);
+            assert_clean(&history, hits);
+        }
+        println!("all clean");
+        return;
+    }
+    let told = in_its_own_process(name, "pausing");
+    assert!(told.contains("all clean"), "{told}");
+}
+
+#[test]
+fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
+    let name = "cache_checker::the_checker_finds_every_mistake_that_is_made_on_purpose";
+    let mistakes = [
+        (Mutation::PublishesEarly, Stranger::None),
+        (Mutation::ForgetsCascades, Stranger::None),
+        (Mutation::ForgetsTables, Stranger::None),
+        (Mutation::SkipsHeader, Stranger::None),
+        (Mutation::NumbersLate, Stranger::None),
+        (Mutation::TrustsHearsay, Stranger::None),
+        (Mutation::IgnoresStrangers, Stranger::Connection),
+    ];
+    if let Some((role, _)) = role() {
+        let (mutation, stranger) =
+            mistakes.into_iter().find(|(mutation, _)| format!("{mutation:?}") == role).expect("a mistake");
+        faults::mutate(mutation);
+        faults::pause_one_in(5);
+        // Which schedule shows it is chance.
+        for _ in 0..50 {
+            let (history, _) = check(writes(), stranger);
+            if let Some(violation) = history.violations.lock().first() {
+                println!("found: {violation}");
+                return;
+            }
+        }
+        return;
+    }
+    for (mutation, _) in mistakes {
+        let told = in_its_own_process(name, &format!("{mutation:?}"));
+        assert!(told.contains("found: "), "{mutation:?} was not found: {told}");
+    }
+}
