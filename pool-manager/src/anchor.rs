@@ -105,7 +105,7 @@ impl Anchor {
 
     /// Tells whether the file is in WAL mode, with a wal-index in shared memory.
     pub(crate) fn has_wal_index(&self) -> bool {
-        self.wal_index.is_some()
+        self.ledger.is_some()
     }
 
     /// The size of the file's pages, in bytes.

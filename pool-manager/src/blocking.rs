@@ -43,6 +43,10 @@ impl<'m> Blocking<'m> {
         Self { engine }
     }
 
+    pub(crate) fn engine(&self) -> &'m Arc<Engine> {
+        self.engine
+    }
+
     /// Makes a table; see [`DatabaseManager::create`](crate::DatabaseManager::create).
     ///
     /// # Errors

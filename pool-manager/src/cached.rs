@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use rusqlite::Row;
+use rusqlite::types::Value;
+
 use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::query_cache::{Manner, QueryCache};
-use crate::query_key::{Kind, Name};
+use crate::query_key::{Kind, Name, bytes_of};
 use crate::reads::Seen;
 use crate::session::Use;
 use crate::volatile::Volatile;
@@ -47,6 +50,52 @@ impl Engine {
         }
     }
 
+    /// Answers from the query cache, or runs the query of a text.
+    pub(crate) async fn query_cached<T, F>(
+        self: &Arc<Self>,
+        sql: &str,
+        values: Vec<Value>,
+        map: F,
+    ) -> Result<Arc<Vec<T>>>
+    where
+        T: Send + Sync + 'static,
+        F: Fn(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.open_or_closed()?;
+        tokio::task::consume_budget().await;
+        let parameters = bytes_of(&values);
+        let kind = Kind::of_map::<T, F>(&map);
+        let text: Box<str> = sql.into();
+        let query = move |connection: &Connection| rows(connection, &text, values, map);
+        match self.cached_under(sql, kind) {
+            None => self.call(Use::Read, query).await.map(Arc::new),
+            Some((cache, kind)) => {
+                let name = Name { text: sql, parameters: &parameters, kind };
+                let manner = Manner::default();
+                cache.get_or_run(name, manner, self.call(Use::Read, observed(query, manner))).await
+            }
+        }
+    }
+
+    pub(crate) fn query_cached_blocking<T, F>(&self, sql: &str, values: Vec<Value>, map: F) -> Result<Arc<Vec<T>>>
+    where
+        T: Send + Sync + 'static,
+        F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
+    {
+        self.open_or_closed()?;
+        let parameters = bytes_of(&values);
+        let kind = Kind::of_map::<T, F>(&map);
+        let query = move |connection: &Connection| rows(connection, sql, values, map);
+        match self.cached_under(sql, kind) {
+            None => self.call_blocking(Use::Read, query).map(Arc::new),
+            Some((cache, kind)) => {
+                let name = Name { text: sql, parameters: &parameters, kind };
+                let manner = Manner::default();
+                cache.get_or_run_blocking(name, manner, || self.call_blocking(Use::Read, observed(query, manner)))
+            }
+        }
+    }
+
     /// Which cache keeps the results of a query, and under what; `None` where none can.
     fn cached_under(&self, key: &str, kind: Option<Kind>) -> Option<(&QueryCache, Kind)> {
         let cache = self.query_cache();
@@ -58,6 +107,21 @@ impl Engine {
         }
         Some((cache, kind?))
     }
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    values: Vec<Value>,
+    map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(map(row)?);
+    }
+    Ok(rows)
 }
 
 /// Makes a query tell what it reads.

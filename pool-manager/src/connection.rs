@@ -153,6 +153,10 @@ impl Connection {
                 snapshot.give_up();
             }
         }
+        if usage != Use::Read {
+            // What it writes is told apart from what was prepared before.
+            self.statements.drain_accesses(|_| {});
+        }
         self.session.begin(usage)
     }
 

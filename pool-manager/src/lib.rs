@@ -32,7 +32,8 @@
 //! * Callers of this process never meet `SQLITE_BUSY` because of each other: whoever writes queues in the *write lane*, first come
 //!   first served, also from inside a closure that began by reading, also with plain rusqlite calls.
 //! * A write that was answered is committed; an error, a panic or a dropped future rolls an open transaction back.
-//! * A cached result is returned only while nothing was committed since before its query began.
+//! * A cached result is returned only while nothing that its query read was changed since before it began, by anybody: tables are followed
+//!   through views, triggers and foreign keys, and what can't be followed is not kept.
 //! * Closing loses nothing: no new work, running work finishes or is interrupted, the log is written back.
 //!
 //! # What it does not
@@ -48,7 +49,8 @@
 //!   rusqlite reports the refusal itself it says "interrupted" or "database is locked"; closures' errors are named on the way out, and
 //!   [`Connection::explain`] names those of connections held by hand.
 //! * Handles for incremental BLOBs write without a statement, so they do not queue: open them in a transaction. In a read closure
-//!   what they write is rolled back when they close.
+//!   what they write is rolled back when they close. Which table they write is told to nobody: in a transaction that writes other tables,
+//!   too, call [`invalidate_tables`](DatabaseManager::invalidate_tables) after it, or cached results miss it.
 //! * A function that a user adds to a connection and never calls stays there, for others to call, until the connection is closed. A
 //!   statement leaked with `mem::forget` leaks its connection, but not its locks.
 //! * Statements of [`execute_with_pool`](DatabaseManager::execute_with_pool) commit one by one, unless the closure begins a
@@ -75,6 +77,7 @@ mod anchor;
 pub mod blocking;
 mod builder;
 mod busy;
+mod cache_calls;
 mod cached;
 mod clock;
 mod connection;
@@ -127,6 +130,7 @@ mod writing;
 
 pub use blocking::Blocking;
 pub use builder::DatabaseManagerBuilder;
+pub use cache_calls::CacheOptions;
 pub use clock::{Clock, ManualClock};
 pub use connection::Connection;
 pub use error::{Error, Result};

@@ -89,6 +89,10 @@ impl DatabaseManager {
         PoolFactory::new(defaults)
     }
 
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     pub(crate) fn over(engine: Arc<Engine>) -> Self {
         Self { engine }
     }
@@ -263,8 +267,9 @@ impl DatabaseManager {
 
     /// Returns the stored result of a query, or runs it, once for all who ask at the same time, and stores what it returns.
     ///
-    /// A stored result is returned only while nothing was committed to the database since before its query began, by anybody, in
-    /// this process or another: a hit is never stale. `ttl` bounds its age as well; `None` means the setting `cache_ttl` (5 minutes).
+    /// A stored result is returned only while nothing that the query read was changed since before it began, by anybody, in this process or
+    /// another: a hit is never stale. Commits of this process outdate what read the tables they wrote, directly, by triggers or by
+    /// foreign keys; commits of others, and changes of the schema, outdate everything, and so does any commit outside WAL mode. `ttl` bounds its age as well; `None` means the setting `cache_ttl` (5 minutes).
     /// The closure only reads. Results are told apart by `key`, by their type and by the closure, so two queries under one key can't
     /// get each other's rows; what the closure *captures* is not looked at and belongs into the key. Errors are not stored.
     ///

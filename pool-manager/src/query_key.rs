@@ -7,6 +7,9 @@ use std::any::{Any, TypeId};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 
+use rusqlite::Row;
+use rusqlite::types::Value;
+
 use crate::connection::Connection;
 use crate::error::Result;
 
@@ -50,13 +53,43 @@ impl Kind {
         Some(Self { value: TypeId::of::<T>(), closure, pointer })
     }
 
-    /// The kind of rows that are made by a closure which borrows from a row. `None` for a function pointer: what type it has can't
-    /// be named here, so it can't be told which function it is.
-    pub(crate) fn of_map<T: 'static, F: 'static>() -> Option<Self> {
-        let pointer = size_of::<F>() != 0 && std::any::type_name::<F>().contains("fn(");
-        let boxed = std::any::type_name::<F>().contains("dyn ");
-        (!pointer && !boxed).then(|| Self { value: TypeId::of::<Vec<T>>(), closure: TypeId::of::<F>(), pointer: None })
+    /// The kind of rows that `map` makes. `None` as above.
+    pub(crate) fn of_map<T: 'static, F: 'static>(map: &F) -> Option<Self> {
+        let closure = TypeId::of::<F>();
+        let boxes = [
+            TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T>>>(),
+            TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send>>(),
+            TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send + Sync>>(),
+        ];
+        if boxes.contains(&closure) {
+            return None;
+        }
+        let pointer = (map as &dyn Any).downcast_ref::<MapPointer<T>>().map(|pointer| *pointer as usize);
+        Some(Self { value: TypeId::of::<Vec<T>>(), closure, pointer })
     }
+}
+
+/// A function pointer that can make a value of a row.
+type MapPointer<T> = fn(&Row<'_>) -> rusqlite::Result<T>;
+
+/// Writes values down one after the other, so that no two lists give the same bytes.
+pub(crate) fn bytes_of(values: &[Value]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * 9);
+    for value in values {
+        let (kind, content): (u8, &[u8]) = match value {
+            Value::Null => (0, &[]),
+            Value::Integer(number) => (1, &number.to_le_bytes()),
+            Value::Real(number) => (2, &number.to_bits().to_le_bytes()),
+            Value::Text(text) => (3, text.as_bytes()),
+            Value::Blob(blob) => (4, blob),
+        };
+        bytes.push(kind);
+        if kind > 2 {
+            bytes.extend((content.len() as u64).to_le_bytes());
+        }
+        bytes.extend(content);
+    }
+    bytes
 }
 
 fn is_boxed<T: 'static>(closure: TypeId) -> bool {

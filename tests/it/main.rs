@@ -5,6 +5,7 @@
 
 mod cache;
 mod cache_checker;
+mod cache_tables;
 mod closing;
 mod grouping;
 mod lane;
