@@ -84,7 +84,7 @@ mod on {
             seed.set(next);
             next >> 33
         });
-        if random % u64::from(one_in) == 0 {
+        if random.is_multiple_of(u64::from(one_in)) {
             // Hits are passed far more often than commits.
             let longest = if matches!(point, Point::HeaderRead | Point::HeaderCompared) { 100 } else { 400 };
             std::thread::sleep(Duration::from_micros(random / u64::from(one_in) % longest));

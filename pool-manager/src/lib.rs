@@ -89,7 +89,7 @@ mod factory;
 #[doc(hidden)]
 pub mod faults;
 #[cfg(not(feature = "faults"))]
-#[allow(dead_code, reason = "the points and mistakes are for the checker")]
+#[allow(dead_code, unreachable_pub, reason = "the points and mistakes are for the checker")]
 mod faults;
 mod hooks;
 mod in_force;

@@ -235,11 +235,7 @@ fn why_volatile(connection: &StatementConnection, accesses: &Accesses) -> Option
     if let Some(table) = accesses.tables_read.keys().find(|table| &*table.database != "main") {
         return Some(Volatile::Table(table.to_string()));
     }
-    let functions = accesses
-        .functions
-        .iter()
-        // What full-text tables make of `MATCH`; without one it is an error.
-        .find(|name| &***name != "match" && !connection.is_deterministic(name));
+    let functions = accesses.functions.iter().find(|name| !connection.is_deterministic(name));
     if let Some(function) = functions {
         return Some(Volatile::Function(function.to_string()));
     }

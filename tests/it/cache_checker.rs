@@ -185,7 +185,7 @@ fn write(db: &DatabaseManager, register: usize, number: i64) {
             .execute_with_pool(|conn| {
                 let tx = conn.transaction()?;
                 write(&tx, number)?;
-                Ok(tx.commit()?)
+                tx.commit()
             })
             .unwrap(),
         2 => {

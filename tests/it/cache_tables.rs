@@ -87,11 +87,10 @@ fn a_result_survives_commits_that_write_other_tables_and_no_others() {
         ("SELECT EXISTS (SELECT 1 FROM w)", "INSERT INTO w VALUES ('x', 1)"),
         ("WITH x AS (SELECT id FROM w) SELECT count(*) FROM x", "DELETE FROM w"),
         ("SELECT count(*) FROM a", "INSERT INTO changeable VALUES (100, 5)"),
-        ("SELECT count(*) FROM f WHERE f MATCH 'word'", "INSERT INTO f VALUES ('a word')"),
         ("SELECT count(*) FROM f_content", "INSERT INTO f VALUES ('a word')"),
         ("SELECT count(*) FROM sqlite_schema", "CREATE TABLE more (x)"),
         ("SELECT count(*) FROM w", "CREATE TABLE even_more (x)"),
-        ("SELECT 1 IN (SELECT id FROM w)", "ALTER TABLE w ADD COLUMN more"),
+        ("SELECT 1 IN (SELECT id FROM w)", "ALTER TABLE counted ADD COLUMN more"),
     ];
     for (query, change) in outdated {
         assert!(!survives(&test.db, query, |db| write(db, change)), "{query} after {change}");
@@ -141,15 +140,11 @@ fn commits_that_nobody_reports_are_found_all_the_same() {
     }
     drop((first, second));
     drop(held);
-    write(&test.db, "INSERT INTO log VALUES (0)");
-    // What a use wrote is not held against the next.
-    assert!(survives(&test.db, query, |db| write(db, "INSERT INTO log VALUES (1)")));
-    // Emptying the log changes its header, and so does the first commit after that.
+    // Emptying the log changes its header without a commit.
     assert!(!survives(&test.db, query, |db| {
         let held = db.blocking().acquire().unwrap();
         held.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     }));
-    assert!(survives(&test.db, query, |db| write(db, "INSERT INTO log VALUES (1)")));
     assert!(survives(&test.db, query, |db| {
         let rolled_back: Result<()> = db.blocking().write(|tx| {
             tx.execute("DELETE FROM a", [])?;
