@@ -5,7 +5,7 @@
 
 use std::ops::Deref;
 
-use rusqlite::TransactionBehavior;
+use pool_stmt::{StatementKey, statement};
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ pub fn operation<T>(run: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'st
 pub struct Transaction<'c> {
     connection: &'c Connection,
     phase: OpenPhase<'c>,
-    open: rusqlite::Transaction<'c>,
+    open: Open<'c>,
 }
 
 /// A transaction whose end is its owner's to say, until this is dropped.
@@ -56,17 +56,36 @@ impl Drop for OpenPhase<'_> {
     }
 }
 
+/// Rolls back what is open when this is dropped.
+#[derive(Debug)]
+struct Open<'c>(&'c Connection);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = run(self.0, &statement!("ROLLBACK"))
+        {
+            // Cleaning up after the use tries again, and discards the connection if that fails, too.
+            tracing::debug!(target: "pool_manager", %error, "a transaction could not be rolled back");
+        }
+    }
+}
+
+/// Runs a statement that returns nothing.
+pub(crate) fn run(connection: &Connection, key: &StatementKey<'_>) -> rusqlite::Result<()> {
+    connection.prepare_keyed(key)?.execute([]).map(drop)
+}
+
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(connection: &'c Connection, kind: TransactionKind) -> Result<Self> {
-        let behavior = match kind {
-            TransactionKind::Deferred => TransactionBehavior::Deferred,
-            TransactionKind::Immediate => TransactionBehavior::Immediate,
-            TransactionKind::Exclusive => TransactionBehavior::Exclusive,
-        };
-        let open = rusqlite::Transaction::new_unchecked(connection, behavior)?;
+        match kind {
+            TransactionKind::Deferred => run(connection, &statement!("BEGIN DEFERRED")),
+            TransactionKind::Immediate => run(connection, &statement!("BEGIN IMMEDIATE")),
+            TransactionKind::Exclusive => run(connection, &statement!("BEGIN EXCLUSIVE")),
+        }?;
         connection.session().set_phase(Phase::Open);
         // The guard first: it ends the phase before the other one rolls back.
-        Ok(Self { connection, phase: OpenPhase(connection), open })
+        Ok(Self { connection, phase: OpenPhase(connection), open: Open(connection) })
     }
 
     /// Commits. When this returns `Ok`, the changes are in the database.
@@ -81,7 +100,7 @@ impl<'c> Transaction<'c> {
             return Err(Error::TransactionEnded);
         }
         session.set_phase(Phase::Committing);
-        session.explain(self.open.commit().map_err(Into::into))
+        session.explain(run(self.open.0, &statement!("COMMIT")).map_err(Into::into))
     }
 
     /// Rolls back now; dropping the transaction does the same, silently.
@@ -91,7 +110,7 @@ impl<'c> Transaction<'c> {
     /// When SQLite reports one; the connection is then discarded at release.
     pub fn rollback(self) -> Result<()> {
         drop(self.phase);
-        Ok(self.open.rollback()?)
+        Ok(run(self.open.0, &statement!("ROLLBACK"))?)
     }
 
     /// Runs a part that can fail alone: an error or a panic undoes what `part` did and leaves the rest of the transaction whole.

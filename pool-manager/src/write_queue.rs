@@ -214,6 +214,12 @@ impl WriteQueue {
         }
     }
 
+    /// Tells whether anybody waits; who comes this very moment may be missed.
+    #[inline]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes the next job if it is one that `fits`; the lead stays where it is.
     pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Arc<dyn Job>> {
         let mut queue = self.queue.lock();

@@ -27,7 +27,7 @@ use crate::lane::NoTurn;
 use crate::nesting::{self, Running};
 use crate::session::{Ticket, Use};
 use crate::sites::{Site, Stopwatch};
-use crate::transaction::{Transaction, TransactionKind};
+use crate::transaction::{self, Transaction, TransactionKind};
 use crate::write_queue::{Job, Next, Ran};
 
 impl Engine {
@@ -160,7 +160,10 @@ impl Engine {
         let config = self.config();
         let most = config.write_batch_max();
         // From here on one closure must not notice what another one left, nor end what another one began.
-        let may_share = |members: usize| members < most && may_go_on() && connection.tidy_up().is_ok();
+        // First what costs least: often nobody waits.
+        let may_share = |members: usize| {
+            self.writes.is_waited_for() && members < most && may_go_on() && connection.tidy_up().is_ok()
+        };
         let is_short = |site| match config.work_placement() {
             // The program says that all are.
             WorkPlacement::Inline => self.sites.is_known(site),
@@ -193,8 +196,8 @@ impl Engine {
     ) -> bool {
         let session = connection.session();
         let ticket = session.next_part();
-        if let Err(error) = execute(connection, &statement!("SAVEPOINT \"a grouped write\"")) {
-            job.refuse(error);
+        if let Err(error) = transaction::run(connection, &statement!("SAVEPOINT \"a grouped write\"")) {
+            job.refuse(error.into());
             return session.has_ended(connection.is_autocommit());
         }
         let since = Instant::now();
@@ -209,12 +212,15 @@ impl Engine {
         }
         let ended = session.has_ended(connection.is_autocommit());
         let kept = ran == Ran::Keep && !ended;
-        let undone =
-            if kept || ended { Ok(()) } else { execute(connection, &statement!("ROLLBACK TO \"a grouped write\"")) };
+        let undone = if kept || ended {
+            Ok(())
+        } else {
+            transaction::run(connection, &statement!("ROLLBACK TO \"a grouped write\""))
+        };
         let released = if ended {
             Ok(())
         } else {
-            undone.and_then(|()| execute(connection, &statement!("RELEASE \"a grouped write\"")))
+            undone.and_then(|()| transaction::run(connection, &statement!("RELEASE \"a grouped write\"")))
         };
         if kept {
             members.push(Arc::clone(job));
@@ -245,11 +251,6 @@ impl Engine {
         // What can't be found out is taken for the worse: then each write has its own transaction.
         ask().unwrap_or(true)
     }
-}
-
-fn execute(connection: &Connection, key: &pool_stmt::StatementKey<'_>) -> Result<()> {
-    connection.prepare_keyed(key)?.execute([])?;
-    Ok(())
 }
 
 fn begin(connection: &Connection, kind: TransactionKind) -> Result<Transaction<'_>> {
