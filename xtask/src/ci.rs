@@ -17,6 +17,7 @@ const STEPS: &[&[&str]] = &[
     &["docs"],
     &["props", "--dev", "--cases", "500"],
     &["san", "--valgrind-only"],
+    &["bench", "instructions"],
     &["loom", "--preemptions", "2"],
 ];
 

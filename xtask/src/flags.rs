@@ -161,8 +161,8 @@ pub(crate) struct StressFlags {
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchFlags {
-    /// Scenarios or sets of them (pool, sqlite, cache, statement, config), or `headline`: the description's four claims [default: all
-    /// scenarios]
+    /// Scenarios or sets of them (pool, sqlite, cache, statement, config), or `headline`: the description's four claims, or
+    /// `instructions`: what the hot paths take, where valgrind is installed [default: all scenarios]
     pub(crate) names: Vec<String>,
     /// Build and measure the peers, too
     #[arg(long)]
@@ -191,6 +191,9 @@ pub(crate) struct BenchFlags {
     /// Compare with the figures that --json wrote to this file before
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
+    /// With `instructions`: let what is counted now be the accepted counts
+    #[arg(long)]
+    pub(crate) accept: bool,
 }
 
 #[cfg(test)]

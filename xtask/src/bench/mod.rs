@@ -4,6 +4,7 @@
 //! and nobody who only builds the project should have to fetch them. This builds those that are needed and lets `peers/collect` drive
 //! them.
 
+mod instructions;
 mod sets;
 
 use std::path::PathBuf;
@@ -18,7 +19,13 @@ use crate::{
 /// The name that asks for the four claims of the description.
 const HEADLINE: &str = "headline";
 
+/// The name that asks for instructions instead of time.
+const INSTRUCTIONS: &str = "instructions";
+
 pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
+    if flags.names == [INSTRUCTIONS] {
+        return instructions::run(flags.accept);
+    }
     let headline = flags.names == [HEADLINE];
     let chosen = sets::choose(if headline { &[] } else { &flags.names })?;
     let target = Workspace::load()?.target_directory.join("bench");
