@@ -215,7 +215,7 @@ pub fn purge<P: Expiring>(round: &mut Round<'_>) {
         let (mut dice, mut longest) = (Dice(5), Duration::ZERO);
         while !over.load(Relaxed) {
             // Odd keys: they are there, so nothing is timed but the wait for others.
-            let key = dice.roll() % ENTRIES | 1;
+            let key = (dice.roll() % ENTRIES) | 1;
             let called = Instant::now();
             if key % 4 == 1 {
                 cache.put(key, key, Duration::from_secs(3600));
