@@ -178,7 +178,9 @@ impl Shown {
         let (least, most) = (one.min(other), one.max(other));
         let median = show(ours.median, with.median);
         match self {
+            Self::Less if median < 0.0 => format!("{:.1} % more ({:.1}..{:.1})", -median, -most, -least),
             Self::Less => format!("{median:.1} % less ({least:.1}..{most:.1})"),
+            Self::Times if !most.is_finite() => format!("{median:.2} times (from {least:.2})"),
             Self::Times => format!("{median:.2} times ({least:.2}..{most:.2})"),
         }
     }
@@ -221,6 +223,14 @@ mod tests {
         let [row] = &measured(&report)[..] else { panic!("one comparison can be made") };
         assert_eq!(row.here, "90.0 % less (85.0..93.3)");
         assert!(table(&measured(&report)).contains("the original when run: 86..94 % less"));
+    }
+
+    #[test]
+    fn what_is_more_is_not_called_less() {
+        let spread = |median: f64| Spread { min: median, median, max: median };
+        assert_eq!(Shown::Less.text(spread(110.0), spread(100.0)), "10.0 % more (10.0..10.0)");
+        let stalled = Spread { min: 0.0, ..spread(2.0) };
+        assert_eq!(Shown::Times.text(spread(8.0), stalled), "4.00 times (from 4.00)");
     }
 
     #[test]
