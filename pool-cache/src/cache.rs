@@ -342,8 +342,8 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         match self.store.look(hash, key, interest, |moment| self.clock.has_come(moment)) {
             Found::Alive(value) => Some(value),
             Found::Absent => None,
-            Found::Expired(serial) => {
-                self.store.expire(hash, serial, self.clock.now(), &mut self.removals());
+            Found::Expired => {
+                self.store.expire(hash, self.clock.now(), &mut self.removals());
                 None
             }
         }

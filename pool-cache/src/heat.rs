@@ -1,7 +1,7 @@
-//! How often and how lately an entry was asked for.
+//! How often and how lately an entry was asked for, and which of the two queues that has earned it.
 //!
-//! Owns one word per entry: a count of questions that fades, and a smaller one of those since eviction last came by. Must
-//! not know queues or keys. Invariant: a question never lowers either; two threads that ask at once may count as one,
+//! Owns one word per entry: a count of questions that fades, a smaller one of those since eviction last came by, and the queue.
+//! Must not know keys, or what the queues do. Invariant: a question never lowers either; two threads that ask at once may count as one,
 //! which eviction does not mind, so noting a question is a plain load and store, and nothing at all for what is asked most.
 
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,7 +11,10 @@ const MOST_RECENT: u16 = 3;
 /// The most a count says.
 pub(crate) const MOST: u8 = 15;
 
-/// `era` in the upper byte, then four bits of count, then (lowest) two bits of recent questions.
+/// The bit of those in the hot queue.
+const HOT: u16 = 1 << 6;
+
+/// `era` in the upper byte, then a free bit, that of the queue, four of the count and (lowest) two of recent questions.
 #[derive(Debug)]
 pub(crate) struct Heat(AtomicU16);
 
@@ -27,19 +30,29 @@ fn count(word: u16, era: u8) -> u8 {
 
 impl Heat {
     /// The heat of an entry that was asked for `count` times, none of them since it came in.
-    pub(crate) fn new(era: u8, count: u8) -> Self {
-        Heat(AtomicU16::new(pack(era, count.min(MOST), 0)))
+    pub(crate) fn new(era: u8, count: u8, hot: bool) -> Self {
+        Heat(AtomicU16::new(pack(era, count.min(MOST), 0) | if hot { HOT } else { 0 }))
+    }
+
+    /// Whether the entry is in the hot queue.
+    pub(crate) fn is_hot(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & HOT != 0
+    }
+
+    /// Notes that the entry moves to the hot queue.
+    pub(crate) fn promote(&mut self) {
+        *self.0.get_mut() |= HOT;
     }
 
     /// Notes a question.
     #[inline]
     pub(crate) fn touch(&self, era: u8) {
         let before = self.0.load(Ordering::Relaxed);
-        if before == pack(era, MOST, MOST_RECENT) {
+        if before | HOT == pack(era, MOST, MOST_RECENT) | HOT {
             return;
         }
         let after = pack(era, (count(before, era) + 1).min(MOST), ((before & MOST_RECENT) + 1).min(MOST_RECENT));
-        self.0.store(after, Ordering::Relaxed);
+        self.0.store(after | before & HOT, Ordering::Relaxed);
     }
 
     /// How often it was asked for, as it counts in this era.
@@ -62,7 +75,7 @@ mod tests {
 
     #[test]
     fn counts_saturate_and_halve_with_each_era() {
-        let heat = Heat::new(250, 1);
+        let heat = Heat::new(250, 1, false);
         assert_eq!(heat.count(250), 1);
         (0..20).for_each(|_| heat.touch(250));
         assert_eq!([250, 251, 252, 253, 254, 0].map(|era| heat.count(era)), [15, 7, 3, 1, 0, 0]);
@@ -71,8 +84,18 @@ mod tests {
     }
 
     #[test]
+    fn questions_and_their_fading_do_not_touch_the_queue() {
+        let mut heat = Heat::new(255, 15, false);
+        (0..5).for_each(|_| heat.touch(0));
+        assert!(!heat.is_hot());
+        heat.promote();
+        (0..20).for_each(|_| heat.touch(1));
+        assert!(heat.cool() && heat.is_hot() && heat.count(1) == 15);
+    }
+
+    #[test]
     fn recent_questions_are_used_up_and_the_count_is_not() {
-        let mut heat = Heat::new(0, 2);
+        let mut heat = Heat::new(0, 2, false);
         assert!(!heat.cool());
         (0..9).for_each(|_| heat.touch(0));
         assert_eq!((0..9).filter(|_| heat.cool()).count(), 3);

@@ -11,13 +11,13 @@
 //! little against scans and loops, much when what is wanted changes.
 
 use std::borrow::Borrow;
+use std::mem::replace;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::ghosts::Ghosts;
 use crate::heat::Heat;
-use crate::sketch::Sketch;
+use crate::memory::Memory;
 use crate::slab::{Linked, Links, List, NIL, Slab};
 use crate::tags::TagIndex;
 use crate::wheel::{DEADLINE, Due, NO_BUCKET, Timed, Wheel};
@@ -63,11 +63,8 @@ pub(crate) struct Entry<K, V> {
     first_tag: u32,
     hash: u64,
     pub(crate) weight: u64,
-    /// Number of the insertion in this shard: tells an entry from a later one under the same key.
-    pub(crate) serial: u64,
     queue: Links,
     deadline: Links,
-    hot: bool,
 }
 
 impl<K, V> Entry<K, V> {
@@ -110,15 +107,14 @@ pub(crate) struct Leaver<K, V> {
     pub(crate) value: Arc<V>,
     pub(crate) expires_at: u64,
     pub(crate) weight: u64,
-    hash: u64,
     hot: bool,
     count: u8,
 }
 
 impl<K, V> Leaver<K, V> {
     fn new(entry: Entry<K, V>, era: u8) -> Self {
-        let Entry { key, value, expires_at, weight, hash, hot, heat, .. } = entry;
-        Leaver { key, value, expires_at, weight, hash, hot, count: heat.count(era) }
+        let Entry { key, value, expires_at, weight, heat, .. } = entry;
+        Leaver { key, value, expires_at, weight, hot: heat.is_hot(), count: heat.count(era) }
     }
 
     /// What it had earned.
@@ -150,9 +146,7 @@ pub(crate) struct Shard<K, V> {
     cold_size: u64,
     /// How much of the shard is meant to be cold, in parts of [`WHOLE`].
     cold_share: u64,
-    cold_ghosts: Ghosts,
-    hot_ghosts: Ghosts,
-    sketch: Sketch,
+    memory: Memory,
     /// Questions in this era, and the hits that had been counted at the last look.
     asked: u64,
     hits_seen: u64,
@@ -171,9 +165,7 @@ impl<K, V> Shard<K, V> {
             hot_size: 0,
             cold_size: 0,
             cold_share: COLD_LEAST,
-            cold_ghosts: Ghosts::default(),
-            hot_ghosts: Ghosts::default(),
-            sketch: Sketch::default(),
+            memory: Memory::default(),
             era: 0,
             asked: 0,
             hits_seen: 0,
@@ -219,9 +211,10 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, |&at| self.entries[at].key.borrow() == key).copied()
     }
 
-    /// Finds the entry of one insertion, if it is still there.
-    pub(crate) fn find_serial(&self, hash: u64, serial: u64) -> Option<u32> {
-        self.table.find(hash, |&at| self.entries[at].serial == serial).copied()
+    /// Finds an entry with this hash that has expired.
+    pub(crate) fn find_expired(&self, hash: u64, now: u64) -> Option<u32> {
+        let expired = |entry: &Entry<K, V>| entry.hash == hash && entry.expires_at <= now;
+        self.table.find(hash, |&at| expired(&self.entries[at])).copied()
     }
 
     /// Notes that somebody asked for the entry at `at`.
@@ -232,29 +225,23 @@ impl<K, V> Shard<K, V> {
 
     /// Puts in an entry whose key is not there. `hits` is how often entries of this shard were found, ever.
     pub(crate) fn place(&mut self, new: NewEntry<K, V>, standing: Standing, hits: u64) {
-        self.pass_time(hits.wrapping_sub(self.hits_seen).saturating_add(1));
-        self.hits_seen = hits;
-        let (hot, count) = match standing {
-            Standing::Heir { hot, count } => (hot, count),
-            Standing::Newcomer { .. } => {
-                self.learn(new.hash);
-                (false, self.sketch.recall(new.hash))
-            }
+        self.pass_time(hits);
+        let heat = match standing {
+            Standing::Heir { hot, count } => Heat::new(self.era, count.saturating_add(1), hot),
+            Standing::Newcomer { .. } => self.welcome(new.hash),
         };
         self.serial += 1;
         let at = self.entries.insert(Entry {
             key: new.key,
             value: new.value,
             expires_at: new.expires_at,
+            heat,
+            bucket: NO_BUCKET,
+            first_tag: NIL,
             hash: new.hash,
             weight: new.weight,
-            serial: self.serial,
             queue: Links::LOOSE,
             deadline: Links::LOOSE,
-            first_tag: NIL,
-            bucket: NO_BUCKET,
-            hot,
-            heat: Heat::new(self.era, count.saturating_add(1)),
         });
         let entries = &self.entries;
         self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
@@ -264,21 +251,67 @@ impl<K, V> Shard<K, V> {
         }
         self.wheel.add(&mut self.entries, at);
         if !new.tags.is_empty() {
-            self.entries[at].first_tag = self.tags.attach(at, &new.tags);
+            self.entries[at].first_tag = self.tags.attach(at, self.serial, &new.tags);
         }
+    }
+
+    /// Evicts the entry at `at` and puts one whose key is not there in its place. What the two have in common stays as it is:
+    /// the slot, and in most cases the place in the wheel.
+    pub(crate) fn supplant(&mut self, at: u32, new: NewEntry<K, V>, hits: u64) -> Leaver<K, V> {
+        self.remember(at);
+        self.dequeue(at);
+        self.unlist(at);
+        let era = self.era;
+        self.pass_time(hits);
+        let heat = self.welcome(new.hash);
+        self.serial += 1;
+        let entry = &mut self.entries[at];
+        let stays = Wheel::may_stay(entry.bucket, entry.expires_at, new.expires_at);
+        if !stays {
+            self.wheel.remove(&mut self.entries, at);
+        }
+        let entry = &mut self.entries[at];
+        let first_tag = replace(&mut entry.first_tag, NIL);
+        let old = replace(&mut entry.heat, heat);
+        let left = Leaver {
+            key: replace(&mut entry.key, new.key),
+            value: replace(&mut entry.value, new.value),
+            expires_at: replace(&mut entry.expires_at, new.expires_at),
+            weight: replace(&mut entry.weight, new.weight),
+            hot: old.is_hot(),
+            count: old.count(era),
+        };
+        entry.hash = new.hash;
+        let entries = &self.entries;
+        self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
+        self.enqueue(at);
+        if !stays {
+            self.wheel.add(&mut self.entries, at);
+        }
+        if first_tag != NIL {
+            self.tags.detach(first_tag);
+        }
+        if !new.tags.is_empty() {
+            self.entries[at].first_tag = self.tags.attach(at, self.serial, &new.tags);
+        }
+        left
     }
 
     /// Takes out an entry.
     pub(crate) fn remove(&mut self, at: u32) -> Leaver<K, V> {
         self.dequeue(at);
+        self.unlist(at);
         self.wheel.remove(&mut self.entries, at);
         let entry = self.entries.remove(at);
         if entry.first_tag != NIL {
             self.tags.detach(entry.first_tag);
         }
-        let listed = self.table.find_entry(entry.hash, |&listed| listed == at);
-        listed.expect("BUG: an entry is missing from the table").remove();
         Leaver::new(entry, self.era)
+    }
+
+    fn unlist(&mut self, at: u32) {
+        let listed = self.table.find_entry(self.entries[at].hash, |&listed| listed == at);
+        listed.expect("BUG: an entry is missing from the table").remove();
     }
 
     /// Takes out an entry that expired in an earlier tick, if one is found within a few steps.
@@ -309,18 +342,23 @@ impl<K, V> Shard<K, V> {
 
     /// Takes out the entry that carries `tag` for longest, if it came in no later than `serial`.
     pub(crate) fn take_tagged(&mut self, tag: &str, serial: u64) -> Option<Leaver<K, V>> {
-        let at = self.tags.front(tag)?;
-        (self.entries[at].serial <= serial).then(|| self.remove(at))
+        let (at, inserted) = self.tags.front(tag)?;
+        (inserted <= serial).then(|| self.remove(at))
     }
 
-    /// Takes out the entry that is worth least.
-    pub(crate) fn evict(&mut self) -> Option<Leaver<K, V>> {
+    /// Takes out the entry at `at` for want of room.
+    pub(crate) fn evict(&mut self, at: u32) -> Leaver<K, V> {
+        self.remember(at);
+        self.remove(at)
+    }
+
+    /// Finds the entry that is worth least.
+    pub(crate) fn victim(&mut self) -> Option<u32> {
         let challenger = if self.cold_size >= self.cold_target() { self.next_cold() } else { None };
         let Some(holder) = self.next_hot() else {
-            let at = challenger.or_else(|| self.next_cold())?;
-            return Some(self.leave(at));
+            return challenger.or_else(|| self.next_cold());
         };
-        let Some(challenger) = challenger else { return Some(self.leave(holder)) };
+        let Some(challenger) = challenger else { return Some(holder) };
         let (claim, claim_held) =
             (self.entries[challenger].heat.count(self.era), self.entries[holder].heat.count(self.era));
         // One more is no difference: in a loop, who was just asked for is one ahead of who comes next.
@@ -328,9 +366,9 @@ impl<K, V> Shard<K, V> {
         let faded = claim_held == 0 && self.cold_share > COLD_MATTERS;
         if claim > claim_held + 1 || faded {
             self.promote(challenger);
-            Some(self.leave(holder))
+            Some(holder)
         } else {
-            Some(self.leave(challenger))
+            Some(challenger)
         }
     }
 
@@ -358,41 +396,40 @@ impl<K, V> Shard<K, V> {
         self.hot.front()
     }
 
-    /// Takes out an entry and remembers it.
-    fn leave(&mut self, at: u32) -> Leaver<K, V> {
-        let memory = self.memory();
-        let entry = self.remove(at);
-        let ghosts = if entry.hot { &mut self.hot_ghosts } else { &mut self.cold_ghosts };
-        ghosts.add(entry.hash, memory);
-        self.sketch.fit(self.entries.len() + 1);
-        self.sketch.remember(entry.hash, entry.count);
-        entry
+    fn remember(&mut self, at: u32) {
+        self.memory.fit(self.entries.len());
+        let Entry { hash, heat, .. } = &self.entries[at];
+        self.memory.depart(*hash, heat.count(self.era), heat.is_hot());
     }
 
-    /// How many evictions ago is soon.
-    fn memory(&self) -> usize {
-        (self.entries.len() / SOON).max(1)
+    /// What is known of a newcomer; if it was evicted just now, the share of the cold queue changes.
+    fn welcome(&mut self, hash: u64) -> Heat {
+        let known = self.memory.arrive(hash, (self.entries.len() / SOON).max(1));
+        if let Some(hot) = known.just_left {
+            let step = WHOLE / (self.entries.len() as u64 + 1);
+            if hot {
+                self.cold_share = self.cold_share.saturating_sub(step).max(COLD_LEAST);
+            } else {
+                self.cold_share = (self.cold_share + step).min(COLD_MOST);
+                self.age(self.cold_share * CHANGE / WHOLE);
+            }
+        }
+        Heat::new(self.era, known.count.saturating_add(1), false)
     }
 
-    /// Changes the share of the cold queue if this key was evicted just now.
-    fn learn(&mut self, hash: u64) {
-        let (memory, step) = (self.memory(), WHOLE / (self.entries.len() as u64 + 1));
-        if self.cold_ghosts.take(hash, memory) {
-            self.cold_share = (self.cold_share + step).min(COLD_MOST);
-            self.pass_time(self.cold_share * CHANGE / WHOLE);
-        }
-        if self.hot_ghosts.take(hash, memory) {
-            self.cold_share = self.cold_share.saturating_sub(step).max(COLD_LEAST);
-        }
+    /// Notes the questions since the last insertion: the hits, and this one.
+    fn pass_time(&mut self, hits: u64) {
+        self.age(hits.wrapping_sub(self.hits_seen).saturating_add(1));
+        self.hits_seen = hits;
     }
 
     /// Lets all counts fade when enough questions were asked.
-    fn pass_time(&mut self, questions: u64) {
+    fn age(&mut self, questions: u64) {
         self.asked = self.asked.saturating_add(questions);
         if self.asked > self.entries.len() as u64 * ERA + ERA {
             self.asked = 0;
             self.era = self.era.wrapping_add(1);
-            self.sketch.halve();
+            self.memory.halve();
         }
     }
 
@@ -413,12 +450,12 @@ impl<K, V> Shard<K, V> {
 
     fn promote(&mut self, at: u32) {
         self.dequeue(at);
-        self.entries[at].hot = true;
+        self.entries[at].heat.promote();
         self.enqueue(at);
     }
 
     fn enqueue(&mut self, at: u32) {
-        let (hot, size) = (self.entries[at].hot, self.entries[at].size());
+        let (hot, size) = (self.entries[at].heat.is_hot(), self.entries[at].size());
         let (queue, total) =
             if hot { (&mut self.hot, &mut self.hot_size) } else { (&mut self.cold, &mut self.cold_size) };
         queue.push_back(&mut self.entries, at);
@@ -426,7 +463,7 @@ impl<K, V> Shard<K, V> {
     }
 
     fn dequeue(&mut self, at: u32) {
-        let (hot, size) = (self.entries[at].hot, self.entries[at].size());
+        let (hot, size) = (self.entries[at].heat.is_hot(), self.entries[at].size());
         let (queue, total) =
             if hot { (&mut self.hot, &mut self.hot_size) } else { (&mut self.cold, &mut self.cold_size) };
         queue.unlink(&mut self.entries, at);

@@ -57,8 +57,8 @@ pub(crate) struct Store<K, V> {
 #[derive(Debug)]
 pub(crate) enum Found<V> {
     Alive(Arc<V>),
-    /// It is there and its time is over; the number is that of its insertion.
-    Expired(u64),
+    /// It is there and its time is over.
+    Expired,
     Absent,
 }
 
@@ -86,11 +86,29 @@ pub(crate) enum Insertion<K, V> {
 impl<K, V> Guarded<K, V> {
     /// Sends an entry that has left its shard on its way; `true` if it was still alive.
     fn dismiss(&mut self, entry: Leaver<K, V>, left: Left, room: &mut Room<'_>, to: &mut Removals<'_, K, V>) -> bool {
+        room.vacate(entry.weight);
+        self.see_off(entry, left, to)
+    }
+
+    /// The same for an entry whose room is taken already.
+    fn see_off(&mut self, entry: Leaver<K, V>, left: Left, to: &mut Removals<'_, K, V>) -> bool {
         let reason = left.reason(entry.expires_at);
         self.tally.left(reason);
-        room.vacate(entry.weight);
         to.push(entry.key, entry.value, reason);
         reason != RemovalReason::Expired
+    }
+
+    /// Puts in an entry whose room has been taken.
+    fn place(&mut self, new: NewEntry<K, V>, standing: Standing) {
+        self.tally.insertions += 1;
+        self.shard.place(new, standing, self.hits);
+    }
+
+    /// Puts in an entry in place of the one at `victim`, whose room it takes.
+    fn supplant(&mut self, victim: u32, new: NewEntry<K, V>, now: u64, to: &mut Removals<'_, K, V>) {
+        self.tally.insertions += 1;
+        let entry = self.shard.supplant(victim, new, self.hits);
+        self.see_off(entry, Left { why: RemovalReason::Evicted, now }, to);
     }
 
     /// Makes room for one entry: what has expired leaves first, then what is worth least.
@@ -98,7 +116,8 @@ impl<K, V> Guarded<K, V> {
         if self.purge_some(now, 1, 8, room, to) {
             return true;
         }
-        let Some(entry) = self.shard.evict() else { return false };
+        let Some(victim) = self.shard.victim() else { return false };
+        let entry = self.shard.evict(victim);
         self.dismiss(entry, Left { why: RemovalReason::Evicted, now }, room, to);
         true
     }
@@ -206,9 +225,8 @@ impl<K, V> Store<K, V> {
         };
         let entry = guarded.shard.entry(at);
         if entry.expires_at != NEVER && has_come(entry.expires_at) {
-            let serial = entry.serial;
             guarded.misses += missed;
-            return Found::Expired(serial);
+            return Found::Expired;
         }
         let value = Arc::clone(&entry.value);
         if interest != Interest::None {
@@ -250,17 +268,28 @@ impl<K, V> Store<K, V> {
             let mut crowded = false;
             loop {
                 if room.cover(new.weight) {
-                    guarded.tally.insertions += 1;
-                    let hits = guarded.hits;
                     room.occupy(new.weight);
-                    guarded.shard.place(new, standing.unwrap_or(Standing::Newcomer { crowded }), hits);
+                    guarded.place(new, standing.unwrap_or(Standing::Newcomer { crowded }));
                     guarded.purge_some(now, 2, 2, &mut room, removals);
                     return Insertion::Kept;
                 }
                 crowded = true;
-                if self.is_poor(&guarded.shard) || !guarded.make_room(now, &mut room, removals) {
+                if self.is_poor(&guarded.shard) {
                     break;
                 }
+                if guarded.purge_some(now, 1, 8, &mut room, removals) {
+                    continue;
+                }
+                let Some(victim) = guarded.shard.victim() else { break };
+                room.vacate(guarded.shard.entry(victim).weight);
+                if standing.is_none() && room.cover(new.weight) {
+                    room.occupy(new.weight);
+                    guarded.supplant(victim, new, now, removals);
+                    guarded.purge_some(now, 2, 2, &mut room, removals);
+                    return Insertion::Kept;
+                }
+                let entry = guarded.shard.evict(victim);
+                guarded.see_off(entry, Left { why: RemovalReason::Evicted, now }, removals);
             }
             drop(guarded);
             if !self.take_room_elsewhere(own, now, &mut room, removals) {
@@ -315,12 +344,12 @@ impl<K, V> Store<K, V> {
         guarded.dismiss(entry, Left { why: RemovalReason::Invalidated, now }, &mut room, removals)
     }
 
-    /// Takes out one insertion that was found to have expired, if it is still there.
+    /// Takes out an entry that was found to have expired, if it is still there.
     #[cold]
-    pub(crate) fn expire(&self, hash: u64, serial: u64, now: u64, removals: &mut Removals<'_, K, V>) {
+    pub(crate) fn expire(&self, hash: u64, now: u64, removals: &mut Removals<'_, K, V>) {
         let mut room = self.budget.room();
         let mut guarded = self.cell(hash).guarded.lock();
-        if let Some(at) = guarded.shard.find_serial(hash, serial) {
+        if let Some(at) = guarded.shard.find_expired(hash, now) {
             let entry = guarded.shard.remove(at);
             guarded.dismiss(entry, Left { why: RemovalReason::Expired, now }, &mut room, removals);
         }

@@ -13,8 +13,9 @@ const MEMBERS: usize = 0;
 #[derive(Debug)]
 struct Member {
     tag: u32,
-    /// The entry's slot in the shard.
+    /// The entry's slot in the shard, and the number of its insertion.
     entry: u32,
+    serial: u64,
     /// The next membership of the same entry, or [`NIL`].
     sibling: u32,
     links: Links,
@@ -44,8 +45,8 @@ impl TagIndex {
         TagIndex { names: HashMap::default(), tags: Slab::new(), members: Slab::new() }
     }
 
-    /// Lists `entry` under each name; gives its first membership, which [`detach`](Self::detach) wants back.
-    pub(crate) fn attach(&mut self, entry: u32, names: &[Arc<str>]) -> u32 {
+    /// Lists `entry`, the insertion of this number, under each name; gives its first membership, which [`detach`](Self::detach) wants back.
+    pub(crate) fn attach(&mut self, entry: u32, serial: u64, names: &[Arc<str>]) -> u32 {
         let mut first = NIL;
         for name in names {
             let tag = match self.names.get(&**name) {
@@ -59,7 +60,7 @@ impl TagIndex {
             if self.siblings(first).any(|at| self.members[at].tag == tag) {
                 continue;
             }
-            let at = self.members.insert(Member { tag, entry, sibling: first, links: Links::LOOSE });
+            let at = self.members.insert(Member { tag, entry, serial, sibling: first, links: Links::LOOSE });
             self.tags[tag].members.push_back(&mut self.members, at);
             first = at;
         }
@@ -82,10 +83,10 @@ impl TagIndex {
         }
     }
 
-    /// The slot of the entry that carries this tag for longest.
-    pub(crate) fn front(&self, name: &str) -> Option<u32> {
+    /// The slot of the entry that carries this tag for longest, and the number of its insertion.
+    pub(crate) fn front(&self, name: &str) -> Option<(u32, u64)> {
         let tag = *self.names.get(name)?;
-        self.tags[tag].members.front().map(|at| self.members[at].entry)
+        self.tags[tag].members.front().map(|at| (self.members[at].entry, self.members[at].serial))
     }
 
     fn siblings(&self, first: u32) -> impl Iterator<Item = u32> {
@@ -102,11 +103,11 @@ mod tests {
     fn names_without_entries_are_forgotten() {
         let mut index = TagIndex::new();
         let names: Vec<Arc<str>> = ["a", "b", "a"].map(Arc::from).to_vec();
-        let first = index.attach(7, &names);
-        let second = index.attach(8, &names[..1]);
-        assert_eq!((index.members.len(), index.front("a"), index.front("b")), (3, Some(7), Some(7)));
+        let first = index.attach(7, 1, &names);
+        let second = index.attach(8, 2, &names[..1]);
+        assert_eq!((index.members.len(), index.front("a"), index.front("b")), (3, Some((7, 1)), Some((7, 1))));
         index.detach(first);
-        assert_eq!((index.front("a"), index.front("b")), (Some(8), None));
+        assert_eq!((index.front("a"), index.front("b")), (Some((8, 2)), None));
         index.detach(second);
         assert_eq!((index.names.len(), index.tags.len(), index.members.len()), (0, 0, 0));
     }

@@ -2,8 +2,9 @@
 //!
 //! Owns which entries expire when, nothing else: it never looks at keys or values and reads no clock. Adding and
 //! removing cost the same for any number of entries; finding what has expired costs as much as has expired, plus at
-//! most [`LEVELS`] moves in the whole life of an entry (Varghese and Lauck, "Hashed and hierarchical timing wheels",
-//! 1987). Invariant: every bucket below the current position of its level is empty, so an entry is never overtaken.
+//! most [`LEVELS`] moves for each insertion (Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987). An entry
+//! whose time is put off stays where it is and moves when the wheel comes by. Invariants: every bucket below the current
+//! position of its level is empty, and no entry is in a bucket later than its time, so none is overtaken.
 
 use crate::slab::{Linked, List, Slab};
 
@@ -44,6 +45,8 @@ pub(crate) enum Due {
 pub(crate) struct Wheel {
     /// The tick up to which everything was looked at.
     reached: u64,
+    /// No bucket before the one that starts with this tick holds anything.
+    next: u64,
     /// One word a level: which buckets hold entries.
     occupied: [u64; LEVELS],
     /// Empty until the first entry that expires.
@@ -56,7 +59,7 @@ fn slot_of(tick: u64, level: usize) -> usize {
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Wheel { reached: 0, occupied: [0; LEVELS], buckets: Box::default() }
+        Wheel { reached: 0, next: u64::MAX, occupied: [0; LEVELS], buckets: Box::default() }
     }
 
     /// Starts to watch the entry at `at`, unless it never expires.
@@ -69,12 +72,20 @@ impl Wheel {
             self.buckets = vec![List::EMPTY; LEVELS * SLOTS].into_boxed_slice();
         }
         let tick = (expires_at >> TICK_BITS).max(self.reached);
-        let level = ((tick ^ self.reached) | 1).ilog2() / SLOT_BITS;
-        let slot = slot_of(tick, level as usize);
-        let bucket = level as usize * SLOTS + slot;
+        let level = (((tick ^ self.reached) | 1).ilog2() / SLOT_BITS) as usize;
+        let slot = slot_of(tick, level);
+        let bucket = level * SLOTS + slot;
         slab[at].set_bucket(bucket as u16);
         self.buckets[bucket].push_back(slab, at);
-        self.occupied[level as usize] |= 1 << slot;
+        self.occupied[level] |= 1 << slot;
+        let shift = SLOT_BITS as usize * level;
+        self.next = self.next.min(tick >> shift << shift);
+    }
+
+    /// Whether an entry in `bucket` may stay there when its time to expire changes.
+    #[inline]
+    pub(crate) fn may_stay(bucket: u16, before: u64, after: u64) -> bool {
+        if bucket == NO_BUCKET { after == NEVER } else { before <= after && after != NEVER }
     }
 
     /// Stops watching the entry at `at`.
@@ -94,14 +105,14 @@ impl Wheel {
     /// Whether there can be anything that expired before the tick of `now`.
     #[inline]
     pub(crate) fn may_be_due(&self, now: u64) -> bool {
-        now >> TICK_BITS > self.reached && self.occupied.iter().any(|&level| level != 0)
+        now >> TICK_BITS > self.next
     }
 
     /// Finds an entry that expired in a tick before that of `now`, in at most `steps` moves.
     pub(crate) fn elapsed<T: Timed>(&mut self, slab: &mut Slab<T>, now: u64, steps: &mut u32) -> Due {
         let target = now >> TICK_BITS;
         loop {
-            if let Some(at) = self.to_spread() {
+            if let Some(at) = self.to_spread().or_else(|| self.passed(target)) {
                 if slab[at].expires_at() >> TICK_BITS < target {
                     return Due::Entry(at);
                 }
@@ -113,14 +124,12 @@ impl Wheel {
                 self.add(slab, at);
                 continue;
             }
-            if self.reached < target && self.occupied[0] & (1 << slot_of(self.reached, 0)) != 0 {
-                let front = self.buckets[slot_of(self.reached, 0)].front();
-                return Due::Entry(front.expect("BUG: an occupied bucket is empty"));
-            }
             match self.next_occupied() {
                 Some(start) if start <= target => self.reached = start,
-                _ => {
+                ahead => {
                     self.reached = self.reached.max(target);
+                    let here = self.occupied[0] & (1 << slot_of(self.reached, 0)) != 0;
+                    self.next = if here { self.reached } else { ahead.unwrap_or(u64::MAX) };
                     return Due::Nothing;
                 }
             }
@@ -149,6 +158,12 @@ impl Wheel {
             let slot = slot_of(self.reached, level);
             (self.occupied[level] & (1 << slot) != 0).then(|| self.buckets[level * SLOTS + slot].front())?
         })
+    }
+
+    /// An entry of the tick that has been reached, if that is over.
+    fn passed(&self, target: u64) -> Option<u32> {
+        let bucket = self.buckets.get(slot_of(self.reached, 0)).filter(|_| self.reached < target);
+        bucket?.front()
     }
 
     /// The first tick of the nearest occupied bucket ahead.
@@ -225,20 +240,34 @@ mod tests {
     proptest! {
         #[test]
         fn what_expired_is_found_exactly(
-            ops in prop::collection::vec((0_u64..2, prop_oneof![0_u64..1 << 22, 0_u64..1 << 36, 0_u64..1 << 62]), 1..80),
+            ops in prop::collection::vec((0_u64..3, prop_oneof![0_u64..1 << 22, 0_u64..1 << 36, 0_u64..1 << 62]), 1..80),
         ) {
             let (mut wheel, mut slab, mut now) = (Wheel::new(), Slab::new(), 0_u64);
             let mut model: Vec<u64> = Vec::new();
             for (op, time) in ops {
+                let expires_at = now.saturating_add(time).min(NEVER - 1);
                 if op == 0 {
-                    let expires_at = now.saturating_add(time).min(NEVER - 1);
                     let at = slab.insert(item(expires_at));
                     wheel.add(&mut slab, at);
                     model.push(expires_at);
+                } else if let (2, Some(at)) = (op, wheel.buckets.iter().find_map(List::front)) {
+                    // Another entry in the same slot.
+                    let before = slab[at].expires_at;
+                    let stays = Wheel::may_stay(slab[at].bucket, before, expires_at);
+                    if !stays {
+                        wheel.remove(&mut slab, at);
+                    }
+                    slab[at].expires_at = expires_at;
+                    if !stays {
+                        wheel.add(&mut slab, at);
+                    }
+                    let place = model.iter().position(|&t| t == before).expect("what is in the slab is in the model");
+                    model[place] = expires_at;
                 } else {
                     now = now.saturating_add(time / 2);
                     let (mut due, left): (Vec<u64>, Vec<u64>) = model.iter().partition(|&&t| t <= now);
                     due.sort_unstable();
+                    prop_assert!(wheel.may_be_due(now) || due.iter().all(|t| t >> TICK_BITS >= now >> TICK_BITS));
                     prop_assert_eq!(drain(&mut wheel, &mut slab, now), due);
                     model = left;
                 }
