@@ -132,11 +132,13 @@ impl<K: Hash + Eq, V> TtlCacheBuilder<K, V> {
     ///
     /// [`SettingError::InvalidJitter`] if `ttl_jitter` is not a number from 0 to 1.
     pub fn build(self) -> Result<TtlCache<K, V>, SettingError> {
-        if !(0.0..=1.0).contains(&self.ttl_jitter) {
-            return Err(SettingError::InvalidJitter { jitter: self.ttl_jitter });
-        }
+        valid_jitter(self.ttl_jitter)?;
         Ok(TtlCache::from_settings(self))
     }
+}
+
+pub(crate) fn valid_jitter(jitter: f64) -> Result<f64, SettingError> {
+    if (0.0..=1.0).contains(&jitter) { Ok(jitter) } else { Err(SettingError::InvalidJitter { jitter }) }
 }
 
 impl<K, V> fmt::Debug for TtlCacheBuilder<K, V> {

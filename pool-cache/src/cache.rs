@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::builder::{DEFAULT_MAX_ENTRIES, TtlCacheBuilder};
+use crate::builder::{DEFAULT_MAX_ENTRIES, TtlCacheBuilder, valid_jitter};
 use crate::clock::{Clock, nanos};
+use crate::error::SettingError;
 use crate::flights::Flights;
 use crate::options::EntryOptions;
 use crate::removal::{Listener, Removals};
@@ -40,7 +41,8 @@ pub(crate) struct Shared<K, V> {
     pub(crate) loads: LoadCounters,
     clock: Clock,
     default_ttl: AtomicU64,
-    ttl_jitter: f64,
+    /// The bits of the share.
+    ttl_jitter: AtomicU64,
     weigher: Option<Box<Weigher<K, V>>>,
     listener: Listener<K, V>,
 }
@@ -92,7 +94,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
                 loads: LoadCounters::default(),
                 clock: settings.clock,
                 default_ttl: AtomicU64::new(settings.default_ttl),
-                ttl_jitter: settings.ttl_jitter,
+                ttl_jitter: AtomicU64::new(settings.ttl_jitter.to_bits()),
                 weigher: settings.weigher,
                 listener: settings.listener,
             }),
@@ -284,6 +286,24 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         self.shared.default_ttl.store(ttl.map_or(NEVER, nanos), Ordering::Relaxed);
     }
 
+    /// Changes by how much of its time to live an entry inserted from now on may be shortened, see
+    /// [`ttl_jitter`](TtlCacheBuilder::ttl_jitter).
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError::InvalidJitter`] if it is not a number from 0 to 1; nothing changes then.
+    ///
+    /// ```
+    /// let cache = pool_cache::TtlCache::<u32, u32>::builder().build()?;
+    /// cache.set_ttl_jitter(0.1)?;
+    /// assert!(cache.set_ttl_jitter(1.5).is_err());
+    /// # Ok::<(), pool_cache::SettingError>(())
+    /// ```
+    pub fn set_ttl_jitter(&self, share: f64) -> Result<(), SettingError> {
+        self.shared.ttl_jitter.store(valid_jitter(share)?.to_bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Returns the counts since the cache was created.
     pub fn stats(&self) -> Stats {
         let loads = &self.shared.loads;
@@ -354,7 +374,8 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         let weigh = || self.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let weight = options.weight.unwrap_or_else(weigh);
         let default_ttl = self.default_ttl.load(Ordering::Relaxed);
-        let expires_at = options.expires_at(now, default_ttl, self.ttl_jitter, hash ^ now);
+        let jitter = f64::from_bits(self.ttl_jitter.load(Ordering::Relaxed));
+        let expires_at = options.expires_at(now, default_ttl, jitter, hash ^ now);
         NewEntry { hash, key, value, weight, expires_at, tags: options.tags }
     }
 

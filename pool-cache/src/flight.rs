@@ -1,13 +1,13 @@
 //! One load in flight: a result that one caller brings and any number wait for.
 //!
-//! Owns the state of a flight and its waiters, async and blocking alike. Must not know keys, stores or loaders.
+//! Owns the state of a flight and its waiters, and how a thread waits. Must not know keys, stores or loaders.
 //! States: `Loading -> Landed`, once. Invariant: every waiter registered before landing is woken by it, every later one
 //! finds the outcome; a waiter that goes away takes its waker with it.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -71,18 +71,21 @@ impl<V> Flight<V> {
     pub(crate) fn landed(&self) -> Landed<'_, V> {
         Landed { flight: self, registered: None }
     }
+}
 
-    /// Blocks the thread until the end.
-    pub(crate) fn wait(&self) -> Outcome<V> {
-        let waker = Waker::from(Arc::new(Unpark(sync::current())));
-        let mut context = Context::from_waker(&waker);
-        let mut landed = self.landed();
-        loop {
-            match Pin::new(&mut landed).poll(&mut context) {
-                Poll::Ready(outcome) => return outcome,
-                // A stray unpark only costs another look.
-                Poll::Pending => sync::park(),
-            }
+/// Blocks the thread until a future is ready. One that is ready at once costs nothing more.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    if let Poll::Ready(ready) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return ready;
+    }
+    let waker = Waker::from(Arc::new(Unpark(sync::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(ready) => return ready,
+            // A stray unpark only costs another look.
+            Poll::Pending => sync::park(),
         }
     }
 }

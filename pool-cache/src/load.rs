@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use crate::cache::{Shared, TtlCache};
 use crate::error::LoadError;
-use crate::flight::Outcome;
+use crate::flight::{Outcome, block_on};
 use crate::flights::{Conclusion, Registration, Role};
 use crate::options::EntryOptions;
 use crate::scope;
@@ -375,22 +375,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        let hash = self.shared().store.hash(key);
-        let mut attempt = Attempt::default();
-        loop {
-            match self.shared().step(hash, key, &options, &mut attempt, &valid)? {
-                Step::Hit(value) => return Ok(value),
-                Step::Lead(lead) => {
-                    let result = scope::within(lead.registration.id, loader);
-                    return lead.finish(hash, key, options, result);
-                }
-                Step::Wait(registration, _wait) => {
-                    if let Some(result) = attempt.judge(registration.flight.wait(), &valid) {
-                        return result;
-                    }
-                }
-            }
-        }
+        block_on(self.get_or_load_if(key, options, valid, async { loader() }))
     }
 
     /// Announces a value that will be computed outside the cache, to be stored only if it is still current then.

@@ -50,7 +50,7 @@ pub(crate) struct Known {
 #[inline]
 fn counters(hash: u64) -> (usize, [u32; 4]) {
     // The lowest bits choose the block, those from 32 on the shard.
-    let (word, bits) = ((hash >> 48) as usize * WORDS >> 16, (hash >> 16) as u32);
+    let (word, bits) = (((hash >> 48) as usize * WORDS) >> 16, (hash >> 16) as u32);
     (word, [0, 1, 2, 3].map(|quarter| quarter * 16 + (bits >> (quarter * 2 + 8) & 3) * 4))
 }
 

@@ -95,7 +95,27 @@ fn jitter_outside_zero_to_one_is_refused() {
     for jitter in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let built = TtlCache::<u32, u32>::builder().ttl_jitter(jitter).build();
         assert!(matches!(built, Err(SettingError::InvalidJitter { .. })), "{jitter}");
+        let cache = TtlCache::<u32, u32>::builder().build().unwrap();
+        assert!(matches!(cache.set_ttl_jitter(jitter), Err(SettingError::InvalidJitter { .. })), "{jitter}");
     }
+}
+
+#[test]
+fn jitter_that_is_changed_holds_for_what_comes_in_afterwards() {
+    let time = ManualClock::new();
+    let cache = TtlCache::<u32, u32>::builder().default_ttl(10 * SECOND).clock(time.clock()).build().unwrap();
+    let fill = |keys: std::ops::Range<u32>| keys.for_each(|i| _ = cache.insert(i, i));
+    fill(0..200);
+    cache.set_ttl_jitter(0.5).unwrap();
+    fill(200..400);
+    cache.set_ttl_jitter(0.0).unwrap();
+    fill(400..600);
+    let alive = |keys: std::ops::Range<u32>| keys.filter(|i| cache.contains_key(i)).count();
+    time.advance(5 * SECOND - Duration::from_nanos(1));
+    assert_eq!(alive(0..600), 600, "half of the time is left to all");
+    time.advance(5 * SECOND);
+    assert_eq!((alive(0..200), alive(400..600)), (200, 200));
+    assert!(alive(200..400) < 200, "they got less than all of it");
 }
 
 #[test]

@@ -173,3 +173,37 @@ fn eviction_and_invalidation_of_one_entry_free_its_room_once() {
         assert_eq!(stats.evictions + stats.invalidations, 1);
     });
 }
+
+#[test]
+fn a_load_and_an_eviction_leave_one_entry_and_lose_no_room() {
+    explore(|| {
+        let cache = cache(1);
+        let other = {
+            let cache = cache.clone();
+            thread::spawn(move || load(&cache, || 7))
+        };
+        cache.insert(2, 2);
+        assert_eq!(other.join().unwrap(), 7, "whatever became of the entry");
+        assert_eq!((cache.len(), cache.snapshot().len()), (1, 1));
+        assert!(cache.insert(3, 3) && cache.peek(&3).is_some());
+        assert_eq!((cache.len(), cache.stats().evictions), (1, 2));
+    });
+}
+
+#[test]
+fn an_invalidation_during_a_load_and_an_eviction_keeps_the_old_value_out() {
+    explore(|| {
+        let (cache, source) = (cache(1), Arc::new(AtomicU32::new(1)));
+        cache.insert(2, 2);
+        let loader = {
+            let (cache, source) = (cache.clone(), source.clone());
+            thread::spawn(move || load(&cache, || source.load(Ordering::Relaxed)))
+        };
+        source.store(2, Ordering::Relaxed);
+        cache.invalidate(&1);
+        cache.insert(3, 3);
+        loader.join().unwrap();
+        assert!(cache.peek(&1).is_none_or(|value| *value == 2));
+        assert_eq!((cache.len(), cache.snapshot().len()), (1, 1));
+    });
+}
