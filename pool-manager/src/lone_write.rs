@@ -43,6 +43,10 @@ impl Engine {
             begun.ok()
         };
         let Some(transaction) = begin() else { return false };
+        if self.writes.has_others() {
+            // They came meanwhile. A thread that may take its time lets all of them share a commit.
+            return false;
+        }
         let Next::Job(first) = self.writes.next() else {
             // The pool was closed meanwhile, and the write refused.
             return true;

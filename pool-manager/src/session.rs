@@ -7,6 +7,8 @@
 //! Invariant: outside a use (`begin` to `end`) a session holds no permit and can't be interrupted; an interrupt asked for with
 //! the ticket of one use never reaches the next.
 
+mod waits;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
@@ -18,7 +20,7 @@ use rusqlite::{InterruptHandle, ffi};
 
 use crate::anchor::Anchorage;
 use crate::driver::Database;
-use crate::error::{Error, Result, extended_code, primary_code};
+use crate::error::Result;
 use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
@@ -563,72 +565,5 @@ impl Session {
 
     pub(crate) fn name(&self) -> &str {
         &self.rules.name
-    }
-
-    // Waiting for other processes.
-
-    /// Tells the busy handler whether waiting on makes sense.
-    pub(crate) fn may_wait(&self) -> bool {
-        !self.impatient.load(Ordering::Relaxed)
-            && matches!(self.refused.load(Ordering::Relaxed), ALLOWED | STATEMENT_ENDED)
-    }
-
-    pub(crate) fn busy_timeout(&self) -> Duration {
-        self.rules.in_force.busy_timeout()
-    }
-
-    /// Tells how long the wait for a lock has lasted; `anew` begins one.
-    pub(crate) fn waits_since(&self, anew: bool) -> Duration {
-        let mut state = self.state.lock();
-        let now = Instant::now();
-        let since = if anew { now } else { state.busy_since.unwrap_or(now) };
-        state.busy_since = Some(since);
-        now - since
-    }
-
-    /// Notes for how long a wait for a lock has lasted in vain.
-    pub(crate) fn gave_up_waiting(&self, waited: Duration) {
-        self.busy_waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    // Naming failures.
-
-    /// Names what a failed use failed of: SQLite only knows "interrupted" and "busy".
-    pub(crate) fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
-        outcome.map_err(|error| match error {
-            Error::Sqlite(source) => self.explain_sqlite(source),
-            other => other,
-        })
-    }
-
-    pub(crate) fn explain_sqlite(&self, source: rusqlite::Error) -> Error {
-        let stopped = matches!(primary_code(&source), Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY))
-            || extended_code(&source) == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK);
-        if primary_code(&source) == Some(ffi::SQLITE_AUTH) && self.shared.load(Ordering::Relaxed) {
-            return self.refusal_error(Refusal::EndsShared, source);
-        }
-        let refusal = if stopped { self.state.lock().refusal } else { None };
-        match refusal {
-            None => {
-                let waited = Duration::from_nanos(self.busy_waited.swap(0, Ordering::Relaxed));
-                Error::Sqlite(source).named(waited, self.busy_timeout())
-            }
-            Some(refusal) => self.refusal_error(refusal, source),
-        }
-    }
-
-    fn refusal_error(&self, refusal: Refusal, source: rusqlite::Error) -> Error {
-        match refusal {
-            Refusal::Writes => {
-                Error::ReadOnly { place: "a read closure only reads; use write or execute_with_pool", source }
-            }
-            Refusal::Lane(NoTurn::TimedOut(waited)) => Error::WriteLaneTimeout { waited },
-            Refusal::Lane(NoTurn::Closed | NoTurn::Stopped) => Error::Closed { database: self.name().to_owned() },
-            Refusal::Nested => Error::WouldDeadlock { what: "the write lane" },
-            Refusal::TransactionEnded => Error::TransactionEnded,
-            Refusal::EndsShared => Error::SharedTransaction { source },
-            Refusal::Cancelled => Error::Interrupted { cause: "the caller went away", source },
-            Refusal::Closing => Error::Interrupted { cause: "the pool was closed and its deadline has passed", source },
-        }
     }
 }

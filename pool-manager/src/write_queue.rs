@@ -220,6 +220,12 @@ impl WriteQueue {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// Tells whether more than one waits.
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 1
+    }
+
     /// Takes the next job if it is one that `fits`; the lead stays where it is.
     pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Arc<dyn Job>> {
         let mut queue = self.queue.lock();

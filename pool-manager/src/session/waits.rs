@@ -1,0 +1,80 @@
+//! How a session waits for locks of other processes, and what it says about a statement that failed.
+//!
+//! Owns the patience of the busy handler, and telling a refusal of ours from an error of SQLite. It must not know when a statement is
+//! refused. Invariant: an error is named by the refusal of its own use, never of another.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rusqlite::ffi;
+
+use super::{ALLOWED, Refusal, STATEMENT_ENDED, Session};
+use crate::error::{Error, Result, extended_code, primary_code};
+use crate::lane::NoTurn;
+
+impl Session {
+    /// Tells the busy handler whether waiting on makes sense.
+    pub(crate) fn may_wait(&self) -> bool {
+        !self.impatient.load(Ordering::Relaxed)
+            && matches!(self.refused.load(Ordering::Relaxed), ALLOWED | STATEMENT_ENDED)
+    }
+
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.rules.in_force.busy_timeout()
+    }
+
+    /// Tells how long the wait for a lock has lasted; `anew` begins one.
+    pub(crate) fn waits_since(&self, anew: bool) -> Duration {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let since = if anew { now } else { state.busy_since.unwrap_or(now) };
+        state.busy_since = Some(since);
+        now - since
+    }
+
+    /// Notes for how long a wait for a lock has lasted in vain.
+    pub(crate) fn gave_up_waiting(&self, waited: Duration) {
+        self.busy_waited.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    // Naming failures.
+
+    /// Names what a failed use failed of: SQLite only knows "interrupted" and "busy".
+    pub(crate) fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| match error {
+            Error::Sqlite(source) => self.explain_sqlite(source),
+            other => other,
+        })
+    }
+
+    pub(crate) fn explain_sqlite(&self, source: rusqlite::Error) -> Error {
+        let stopped = matches!(primary_code(&source), Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY))
+            || extended_code(&source) == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK);
+        if primary_code(&source) == Some(ffi::SQLITE_AUTH) && self.shared.load(Ordering::Relaxed) {
+            return self.refusal_error(Refusal::EndsShared, source);
+        }
+        let refusal = if stopped { self.state.lock().refusal } else { None };
+        match refusal {
+            None => {
+                let waited = Duration::from_nanos(self.busy_waited.swap(0, Ordering::Relaxed));
+                Error::Sqlite(source).named(waited, self.busy_timeout())
+            }
+            Some(refusal) => self.refusal_error(refusal, source),
+        }
+    }
+
+    pub(super) fn refusal_error(&self, refusal: Refusal, source: rusqlite::Error) -> Error {
+        match refusal {
+            Refusal::Writes => {
+                Error::ReadOnly { place: "a read closure only reads; use write or execute_with_pool", source }
+            }
+            Refusal::Lane(NoTurn::TimedOut(waited)) => Error::WriteLaneTimeout { waited },
+            Refusal::Lane(NoTurn::Closed | NoTurn::Stopped) => Error::Closed { database: self.name().to_owned() },
+            Refusal::Nested => Error::WouldDeadlock { what: "the write lane" },
+            Refusal::TransactionEnded => Error::TransactionEnded,
+            Refusal::EndsShared => Error::SharedTransaction { source },
+            Refusal::Cancelled => Error::Interrupted { cause: "the caller went away", source },
+            Refusal::Closing => Error::Interrupted { cause: "the pool was closed and its deadline has passed", source },
+        }
+    }
+}
