@@ -30,8 +30,6 @@ pub(crate) struct InForce {
     shares_snapshots: AtomicBool,
     /// `cache_ttl` in nanoseconds.
     cache_ttl: AtomicU64,
-    /// The bits of `cache_ttl_jitter`.
-    cache_jitter: AtomicU64,
 }
 
 /// What a connection is made with: it is not changed on one that is open, so that one is replaced.
@@ -57,7 +55,6 @@ impl InForce {
             caches: AtomicBool::new(false),
             shares_snapshots: AtomicBool::new(false),
             cache_ttl: AtomicU64::new(0),
-            cache_jitter: AtomicU64::new(0),
             config: ArcSwap::from_pointee(config),
         };
         this.copy();
@@ -91,7 +88,6 @@ impl InForce {
         self.caches.store(config.enable_query_cache(), Ordering::Relaxed);
         self.shares_snapshots.store(config.shared_snapshots(), Ordering::Relaxed);
         self.cache_ttl.store(nanos(config.cache_ttl()), Ordering::Relaxed);
-        self.cache_jitter.store(config.cache_ttl_jitter().to_bits(), Ordering::Relaxed);
     }
 
     /// Names what connections are made with now. To be read before the settings that a connection is made with.
@@ -136,11 +132,10 @@ impl InForce {
         self.shares_snapshots.load(Ordering::Relaxed)
     }
 
-    /// How long results are kept, and by which share of that chance shortens it.
+    /// How long results are kept at most.
     #[inline]
-    pub(crate) fn cache_times(&self) -> (Duration, f64) {
-        let ttl = Duration::from_nanos(self.cache_ttl.load(Ordering::Relaxed));
-        (ttl, f64::from_bits(self.cache_jitter.load(Ordering::Relaxed)))
+    pub(crate) fn cache_ttl(&self) -> Duration {
+        Duration::from_nanos(self.cache_ttl.load(Ordering::Relaxed))
     }
 
     pub(crate) fn acquire_timeout(&self) -> Duration {

@@ -93,7 +93,6 @@ pub mod faults;
 mod faults;
 mod hooks;
 mod in_force;
-mod jitter;
 mod job;
 mod lane;
 mod ledger;

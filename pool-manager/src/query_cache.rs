@@ -17,7 +17,6 @@ use crate::anchor::{Anchorage, Stamp};
 use crate::error::{Error, Result};
 use crate::faults::{self, Mutation, Point};
 use crate::in_force::InForce;
-use crate::jitter;
 use crate::ledger::Reads;
 use crate::query_key::{Key, Name, Names};
 use crate::reads::Seen;
@@ -62,6 +61,7 @@ fn settings(config: &PoolConfig) -> TtlCacheBuilder<Key, Cached> {
             cached.weight.saturating_add(around as u64)
         },
     );
+    settings = settings.ttl_jitter(config.cache_ttl_jitter());
     if config.cache_shards() > 0 {
         settings = settings.shards(config.cache_shards());
     }
@@ -91,6 +91,8 @@ impl QueryCache {
         let config = self.in_force.config();
         self.results.set_max_entries(config.max_cache_size());
         self.results.set_max_weight(max_weight(&config));
+        let jitter = self.results.set_ttl_jitter(config.cache_ttl_jitter());
+        jitter.unwrap_or_else(|error| panic!("BUG: a checked share was refused: {error}"));
         if !config.enable_query_cache() {
             self.clear();
         }
@@ -184,8 +186,7 @@ impl QueryCache {
     }
 
     fn options(&self, manner: Manner) -> EntryOptions {
-        let (default, share) = self.in_force.cache_times();
-        EntryOptions::new().ttl(jitter::shorten(manner.ttl.unwrap_or(default), share))
+        EntryOptions::new().ttl(manner.ttl.unwrap_or_else(|| self.in_force.cache_ttl()))
     }
 
     /// The moment before a query.

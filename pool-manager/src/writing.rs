@@ -159,8 +159,8 @@ impl Engine {
     ) -> bool {
         let config = self.config();
         let most = config.write_batch_max();
-        // From here on one closure must not notice what another one left, nor end what another one began.
-        // First what costs least: often nobody waits.
+        // From here on one closure must not notice what another one left, nor end what another one began. First what costs least:
+        // often nobody waits.
         let may_share = |members: usize| {
             self.writes.is_waited_for() && members < most && may_go_on() && connection.tidy_up().is_ok()
         };
