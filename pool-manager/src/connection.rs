@@ -259,10 +259,6 @@ impl Connection {
         }
         self.put_back(leaked)?;
         self.statements.rest();
-        if self.session.publisher.take_has_written() {
-            // The next use writes other tables.
-            self.statements.drain_accesses(|_| {});
-        }
         Ok(())
     }
 

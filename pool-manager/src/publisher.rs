@@ -32,8 +32,6 @@ pub(crate) struct Publisher {
     noted: Mutex<Option<(Arc<Anchor>, Header)>>,
     /// Whether a commit comes next whose end nobody will tell.
     unreported: AtomicBool,
-    /// Whether anything was written in this use.
-    has_written: AtomicBool,
 }
 
 impl Publisher {
@@ -45,7 +43,6 @@ impl Publisher {
             pending: AtomicBool::new(false),
             noted: Mutex::default(),
             unreported: AtomicBool::new(false),
-            has_written: AtomicBool::new(false),
         }
     }
 
@@ -70,7 +67,6 @@ impl Publisher {
         // One that was not reported is still to be published.
         self.settle();
         if self.unreported.swap(false, Ordering::Relaxed) {
-            self.has_written();
             return;
         }
         let Some(anchor) = self.anchor() else { return };
@@ -100,20 +96,9 @@ impl Publisher {
     fn publish(&self) {
         self.pending.store(false, Ordering::Relaxed);
         let Some((anchor, before)) = self.noted.lock().take() else { return };
-        self.has_written();
         if let Some(ledger) = anchor.ledger() {
             ledger.committed(&before, self.writes());
         }
-    }
-
-    /// Notes that something was written, whether it was committed or not.
-    pub(crate) fn has_written(&self) {
-        self.has_written.store(true, Ordering::Relaxed);
-    }
-
-    /// Tells whether anything was written since the last call: then what was heard is to be forgotten before the next use.
-    pub(crate) fn take_has_written(&self) -> bool {
-        self.has_written.load(Ordering::Relaxed) && self.has_written.swap(false, Ordering::Relaxed)
     }
 
     fn writes(&self) -> Writes {

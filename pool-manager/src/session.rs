@@ -557,7 +557,6 @@ impl Session {
 
     /// Notes that SQLite rolled a transaction back.
     pub(crate) fn rolled_back(&self) {
-        self.publisher.has_written();
         if self.phase() == Phase::Open {
             self.set_phase(Phase::Ended);
         }
