@@ -34,7 +34,8 @@
 //!   publication says "any table". (A recovery of the wal-index sets the count back to zero: a count that is one higher than before is not
 //!   found then, either, but for more commits in the microseconds since ours than since the log was made.)
 //! * Each commit that the reader's snapshot lacks is covered by a publication with a higher number than the reader's: those up to the
-//!   reader's number were published before its transaction began, after they were committed, so that it sees them.
+//!   reader's number were published before its transaction began, after they were committed, so that it sees them. (A snapshot that the
+//!   connection kept counts as begun when it is entered: it is the newest there is then, see `snapshot`.)
 //! * So if no publication after the reader's number names one of its tables, no commit that it lacks has changed them.
 //!
 //! From the claim follows: *(a)* after a write has returned nobody gets an older result: the write was visible when the call
