@@ -66,19 +66,26 @@ impl std::io::Write for Log {
     }
 }
 
-#[test]
-fn pasted_values_are_warned_of_once_and_named() {
+/// What is logged while a connection to a small registry is used.
+fn warnings(using: impl FnOnce(&StatementConnection)) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     tracing::subscriber::with_default(subscriber, || {
         let registry = Arc::new(StatementRegistry::new(100));
-        let connection = StatementConnection::new(Connection::open_in_memory().unwrap(), registry, 10);
+        using(&StatementConnection::new(Connection::open_in_memory().unwrap(), registry, 10));
+    });
+    let log = log.0.lock().unwrap().clone();
+    String::from_utf8(log).unwrap()
+}
+
+#[test]
+fn pasted_values_are_warned_of_once_and_named() {
+    let log = warnings(|connection| {
         for n in 0..2_000 {
-            first(&connection, &format!("SELECT {n} WHERE 'x{n}' <> ''"));
+            first(connection, &format!("SELECT {n} WHERE 'x{n}' <> ''"));
         }
     });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
     assert!(log.contains("SELECT ? WHERE ? <> ?"), "{log}");
 }
@@ -227,21 +234,15 @@ fn a_text_of_pasted_megabytes_is_not_kept_in_the_registry() {
 
 #[test]
 fn each_pattern_of_pasted_values_is_warned_of_once() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let registry = Arc::new(StatementRegistry::new(100));
-        let connection = StatementConnection::new(Connection::open_in_memory().unwrap(), registry, 10);
+    let log = warnings(|connection| {
         for round in 0..4 {
             for n in 0..1_000 {
                 let n = n + 1_000 * (round / 2);
                 let sql = if round % 2 == 0 { format!("SELECT {n}") } else { format!("SELECT {n} AS other") };
-                first(&connection, &sql);
+                first(connection, &sql);
             }
         }
     });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.matches("WARN").count(), 2, "{log}");
     assert!(log.contains("SELECT ? AS other"), "{log}");
 }
