@@ -23,8 +23,12 @@ use crate::slot::Claim;
 use crate::sync::Ordering;
 use crate::turn;
 
-type Acquired<M> = Result<Claim<<M as Manager>::Connection>, AcquireError<<M as Manager>::Error>>;
-type Preparation<'p, M> = Pin<Box<dyn Future<Output = Acquired<M>> + Send + 'p>>;
+/// What went wrong, in a box: errors are large and rare, and what is passed on at every step of a wait should be small.
+type Failure<M> = Box<AcquireError<<M as Manager>::Error>>;
+type Granted<M> = Result<Grant<<M as Manager>::Connection>, Failure<M>>;
+type Acquired<M> = Result<Claim<<M as Manager>::Connection>, Failure<M>>;
+type Prepared<M> = Result<Claim<<M as Manager>::Connection>, AcquireError<<M as Manager>::Error>>;
+type Preparation<'p, M> = Pin<Box<dyn Future<Output = Prepared<M>> + Send + 'p>>;
 
 enum Stage<'p, M: Manager> {
     Start,
@@ -71,6 +75,22 @@ impl<'p, M: Manager> Acquire<'p, M> {
         self.shared.sleep_until(self.deadline)
     }
 
+    /// Goes on, and makes a lease or an error of what comes of it.
+    #[inline]
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        // Not `map`: it copies the outcome of a poll that has none, too.
+        let acquired = ready!(self.poll_long(context));
+        Poll::Ready(self.concluded(acquired))
+    }
+
+    #[inline]
+    fn concluded(&self, acquired: Acquired<M>) -> <Self as Future>::Output {
+        match acquired {
+            Ok(claim) => Ok(Lease::new(self.shared, claim)),
+            Err(failure) => Err(*failure),
+        }
+    }
+
     #[cold]
     fn poll_long(&mut self, context: &mut Context<'_>) -> Poll<Acquired<M>> {
         loop {
@@ -105,14 +125,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
     }
 
     /// Takes what is free, or joins the queue.
-    #[allow(clippy::type_complexity)]
-    fn enter(&mut self, context: &mut Context<'_>) -> Poll<Result<Grant<M::Connection>, AcquireError<M::Error>>> {
+    fn enter(&mut self, context: &mut Context<'_>) -> Poll<Granted<M>> {
         let shared = self.shared;
         let now = shared.clock.now();
-        let mut effects = Effects::none();
         let mut ledger = shared.ledger();
         if ledger.closed {
-            return Poll::Ready(Err(AcquireError::Closed));
+            return Poll::Ready(Err(Box::new(AcquireError::Closed)));
         }
         let timeout = self.timeout.unwrap_or(ledger.options.acquire_timeout);
         self.since = now;
@@ -134,7 +152,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
             && ledger.queue.waiting() >= limit
         {
             ledger.counts.refused += 1;
-            return Poll::Ready(Err(AcquireError::TooManyWaiters { limit }));
+            return Poll::Ready(Err(Box::new(AcquireError::TooManyWaiters { limit })));
         }
         let patient = self.thread && !shared.clock.is_manual();
         if patient {
@@ -151,6 +169,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
             shared.call_maintenance_before(deadline);
             return Poll::Pending;
         }
+        let mut effects = Effects::none();
         ledger.dispatch(&shared.slots, &|| now, &mut effects);
         drop(ledger);
         let served = shared.handoffs.take(place, &shared.slots).map_err(|place| self.stage = Stage::Waiting(place));
@@ -162,11 +181,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
     }
 
     /// Looks how a wait stands: outside the lock if it has been served, or else inside.
-    #[allow(clippy::type_complexity)]
-    fn poll_waiting(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Grant<M::Connection>, AcquireError<M::Error>>> {
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Granted<M>> {
         let shared = self.shared;
         let now = shared.clock.now();
         let Stage::Waiting(place) = std::mem::replace(&mut self.stage, Stage::Done) else {
@@ -195,7 +210,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 let waker = ledger.queue.leave(place);
                 drop(ledger);
                 drop(waker);
-                return Poll::Ready(Err(AcquireError::Closed));
+                return Poll::Ready(Err(Box::new(AcquireError::Closed)));
             }
             _ => {}
         }
@@ -208,16 +223,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
     }
 
     /// Counts a wait that has ended well, unless the pool was closed meanwhile.
-    fn served(
-        &mut self,
-        grant: Grant<M::Connection>,
-        now: Nanos,
-    ) -> Result<Grant<M::Connection>, AcquireError<M::Error>> {
+    fn served(&mut self, grant: Grant<M::Connection>, now: Nanos) -> Granted<M> {
         let shared = self.shared;
         // Acquire: pairs with the store in `begin_close`.
         if shared.closed.load(Ordering::Acquire) != 0 {
             self.return_grant(grant);
-            return Err(AcquireError::Closed);
+            return Err(Box::new(AcquireError::Closed));
         }
         let waited = now.saturating_sub(self.since);
         self.counted = waited;
@@ -245,7 +256,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 ledger.counts.prepare_total += spent.saturating_sub(self.counted);
                 ledger.counts.prepare_max = ledger.counts.prepare_max.max(spent);
             }
-            return Poll::Ready(acquired);
+            return Poll::Ready(acquired.map_err(Box::new));
         }
         let now = shared.clock.now();
         if now >= self.deadline {
@@ -317,7 +328,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
     }
 
     #[cold]
-    fn timed_out(&self, now: Nanos) -> AcquireError<M::Error> {
+    fn timed_out(&self, now: Nanos) -> Failure<M> {
         let shared = self.shared;
         let waited = Duration::from_nanos(now.saturating_sub(self.since));
         let leased = shared.slots.iter().filter(|slot| slot.is_leased()).count();
@@ -327,7 +338,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
             ledger.queue.waiting()
         };
         shared.observe(|observer| observer.timed_out(waited));
-        AcquireError::TimedOut { waited, leased, waiting, longest_holder: shared.holders().into_iter().next() }
+        let longest_holder = shared.holders().into_iter().next();
+        Box::new(AcquireError::TimedOut { waited, leased, waiting, longest_holder })
     }
 }
 
@@ -368,23 +380,21 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 }
             },
         };
-        let outcome = match self.shared.try_short(self.caller) {
+        let acquired = match self.shared.try_short(self.caller) {
             Some(claim) if self.is_crowded() => {
                 turn::come_back(context);
-                self.lets_others_run(Some(claim))
+                return self.lets_others_run(Some(claim));
             }
             Some(claim) => {
                 self.stage = Stage::Done;
-                Poll::Ready(Ok(Lease::new(self.shared, claim)))
+                Ok(claim)
             }
-            None => self.poll_long(context).map_ok(|claim| Lease::new(self.shared, claim)),
+            None => ready!(self.poll_long(context)),
         };
-        if outcome.is_ready()
-            && let Some(unit) = spent
-        {
+        if let Some(unit) = spent {
             turn::spend(unit);
         }
-        outcome
+        Poll::Ready(self.concluded(acquired))
     }
 
     #[cold]
@@ -413,7 +423,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 self.stage = Stage::Done;
                 Poll::Ready(Ok(Lease::new(shared, claim)))
             }
-            None => self.poll_long(context).map_ok(|claim| Lease::new(shared, claim)),
+            None => self.poll_rest(context),
         }
     }
 }
@@ -428,7 +438,7 @@ impl<'p, M: Manager> Future for Acquire<'p, M> {
             // A thread has no budget to spend, and has tried the short way already.
             Stage::Start if !this.thread => this.poll_start(context),
             Stage::Yielded(_) => this.poll_yielded(context),
-            _ => this.poll_long(context).map_ok(|claim| Lease::new(this.shared, claim)),
+            _ => this.poll_rest(context),
         }
     }
 }

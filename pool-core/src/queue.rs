@@ -60,8 +60,10 @@ pub(crate) struct Queue {
     strict: u32,
     first: u32,
     last: u32,
+    /// The node that became free last, or [`NONE`]: who queues up again after a release takes that one.
+    spare: u32,
     nodes: Vec<Node>,
-    /// The numbers of the nodes that are free.
+    /// The numbers of the other nodes that are free.
     free: Vec<u32>,
     /// No deadline is earlier than this.
     earliest: Nanos,
@@ -77,6 +79,7 @@ impl Queue {
             strict: 0,
             first: NONE,
             last: NONE,
+            spare: NONE,
             nodes: Vec::new(),
             free: Vec::new(),
             earliest: NEVER,
@@ -99,10 +102,29 @@ impl Queue {
         &mut self.nodes[id as usize]
     }
 
+    fn take_free(&mut self) -> Option<u32> {
+        match std::mem::replace(&mut self.spare, NONE) {
+            NONE => self.free.pop(),
+            id => Some(id),
+        }
+    }
+
+    fn put_free(&mut self, id: u32) {
+        match std::mem::replace(&mut self.spare, id) {
+            NONE => {}
+            other => self.free.push(other),
+        }
+    }
+
     fn add(&mut self, node: Node) -> u32 {
-        self.earliest = self.earliest.min(node.deadline);
-        if let Some(id) = self.free.pop() {
-            *self.node(id) = node;
+        // Written only where it changes: its cache line is one that others read.
+        if node.deadline < self.earliest {
+            self.earliest = node.deadline;
+        }
+        if let Some(id) = self.take_free() {
+            // The old content needs no dropping (a free node has no waker), and looking at it would mean to wait for the core
+            // that wrote it.
+            std::mem::forget(std::mem::replace(self.node(id), node));
             return id;
         }
         let id = u32::try_from(self.nodes.len()).ok().filter(|&id| id != NONE);
@@ -182,7 +204,7 @@ impl Queue {
         if done_with != NONE {
             // Its state stays, for the line is another core's by now; it has no waker any more.
             debug_assert_eq!(self.node(done_with).state, State::Granted, "BUG: a freed node is kept back");
-            self.free.push(done_with);
+            self.put_free(done_with);
         }
         self.handoffs.leave(first, grant);
         waker
@@ -196,10 +218,12 @@ impl Queue {
     fn take_first(&mut self, state: State) -> (u32, Option<Waker>) {
         let first = self.first;
         assert!(first != NONE, "BUG: nobody waits");
-        self.unlink(first);
         let node = self.node(first);
+        // Written before anything is read, for the line is another core's by now: it comes once, to be written.
         node.state = state;
-        (first, node.waker.take())
+        let waker = node.waker.take();
+        self.unlink(first);
+        (first, waker)
     }
 
     /// Tells how a wait stands.
@@ -245,7 +269,7 @@ impl Queue {
     }
 
     fn free(&mut self, id: u32) -> Option<Waker> {
-        self.free.push(id);
+        self.put_free(id);
         let node = self.node(id);
         node.state = State::Free;
         node.waker.take()

@@ -3,25 +3,24 @@
 //! Everything else in the crate takes its atomics, locks and cells from here, so that the models in `tests/loom.rs`
 //! explore the very code that runs. Must not know what is being synchronised.
 
+#[cfg(loom)]
+use loom as real;
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std as real;
 
-#[cfg(loom)]
-pub(crate) use loom::sync::MutexGuard;
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use real::sync::MutexGuard;
+pub(crate) use real::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// loom's lock with the interface of parking_lot's.
-#[cfg(loom)]
+/// A lock that knows no poison.
+///
+/// Whoever finds it taken looks again for a microsecond or two before sleeping. What is done inside takes less than that, and
+/// parking_lot's lock has the system run somebody else in the middle of that time.
 #[derive(Debug)]
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(real::sync::Mutex<T>);
 
-#[cfg(loom)]
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
+        Self(real::sync::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
