@@ -53,7 +53,7 @@
 //! - A connection that is leased when the pool is closed stays open until its holder gives it back.
 //! - A blocking `open` or `validate` blocks whoever drives it: see [`Manager`].
 //! - Tasks of a runtime other than tokio get no cooperative budget: one that never waits may hog its worker.
-//! - Leaking a lease ([`std::mem::forget`]) takes its connection out of use for good.
+//! - Leaking a lease, or an acquire that waits ([`std::mem::forget`]), takes a connection out of use for good.
 //!
 //! # How it works
 //!

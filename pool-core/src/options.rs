@@ -27,7 +27,7 @@ pub struct Options {
     pub max_connections: usize,
     /// Connections kept open even when nobody uses them, at most `max_connections`; default 2, zero keeps none.
     pub min_connections: usize,
-    /// How long an acquire waits before it fails, unless the call says otherwise; default 10 s.
+    /// How long an acquire waits before it fails, unless the call says otherwise; default 10 s, [`Duration::MAX`] without limit.
     pub acquire_timeout: Duration,
     /// How long a connection above the minimum may stay idle; default 30 s, `None` for ever.
     ///
@@ -89,7 +89,8 @@ macro_rules! setters {
         $crate::options::setters! {
             /// Sets the most connections open at once, 1 to 4,096; default 10.
             max_connections: usize,
-            /// Sets how long an acquire waits unless the call says otherwise; default 10 s.
+            /// Sets how long an acquire waits unless the call says otherwise; default 10 s,
+            /// [`Duration::MAX`](::std::time::Duration::MAX) without limit.
             acquire_timeout: ::std::time::Duration,
             /// Sets how long a connection above the minimum may stay idle; default 30 s, `None` for ever.
             idle_timeout: Option<::std::time::Duration>,

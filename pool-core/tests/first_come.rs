@@ -220,3 +220,22 @@ fn a_connection_that_goes_from_waiter_to_waiter_keeps_the_order() {
     assert_eq!((stats.waited, stats.acquired, stats.released, stats.idle), (50, 52, 52, 2));
     assert_eq!(world.most_open.load(SeqCst), 2);
 }
+
+#[test]
+fn duration_max_waits_without_limit() {
+    const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+    let (builder, _) = fake();
+    let time = ManualClock::new();
+    let pool = builder.max_connections(1).clock(time.clock()).acquire_timeout(Duration::MAX).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    let mut by_option = pin!(pool.acquire());
+    let mut by_call = pin!(pool.acquire_timeout(Duration::MAX));
+    assert!(poll_once(by_option.as_mut()).is_pending());
+    assert!(poll_once(by_call.as_mut()).is_pending());
+    time.advance(CENTURY);
+    assert!(poll_once(by_option.as_mut()).is_pending());
+    drop(lease);
+    let Poll::Ready(Ok(lease)) = poll_once(by_option.as_mut()) else { panic!("the first was not served") };
+    drop(lease);
+    assert!(matches!(poll_once(by_call.as_mut()), Poll::Ready(Ok(_))));
+}
