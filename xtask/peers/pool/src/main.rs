@@ -3,14 +3,14 @@
 //!
 //! `cargo xtask bench pool` builds this program and calls it once for each figure of each round. Knows who takes part in what; what is
 //! measured is the business of `scenario`. Everybody waits for 60 seconds at most, but deadpool by itself has no limit and is measured
-//! without and with one.
+//! without and with one, and so are we where the pool runs dry.
 
 #[cfg(feature = "peers")]
 mod foreign;
 mod ours;
 mod scenario;
 
-use ours::{AsyncPool, BlockingPool, OursAsync, OursBlocking};
+use ours::{AsyncPool, BlockingPool, OursAsync, OursBlocking, OursUnlimited};
 use peers_figures::{Built, Row};
 use scenario::{
     Round, alone_async, alone_blocking, crowd_of_tasks, crowd_of_threads, crowd_of_yielding_tasks, many_waiters,
@@ -41,6 +41,7 @@ fn for_threads<P: BlockingPool>() -> Vec<Row<Measure>> {
 
 fn ours() -> Vec<Row<Measure>> {
     let alone: Vec<Row<Measure>> = vec![
+        ("acquire-dry-pool", OursUnlimited::NAME, crowd_of_yielding_tasks::<OursUnlimited>),
         ("acquire-10000-waiters", OursAsync::NAME, many_waiters::<OursAsync>),
         ("acquire-stats-read", "ours (stats read)", stats_read),
         ("acquire-stats-read", "ours (unread)", stats_unread),

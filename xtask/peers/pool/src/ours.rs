@@ -52,11 +52,11 @@ pub trait BlockingPool: Clone + Send + Sync + 'static {
 /// How long a caller waits before it gives up: longer than anything measured.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-fn ours(size: usize) -> pool_core::Pool<Maker> {
+fn ours(size: usize, patience: Duration) -> pool_core::Pool<Maker> {
     pool_core::Pool::builder(Maker)
         .max_connections(size)
         .min_connections(size)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(patience)
         .build()
         .unwrap()
 }
@@ -69,7 +69,25 @@ impl AsyncPool for OursAsync {
     type Lease<'p> = pool_core::Lease<'p, Maker>;
 
     fn new(size: usize) -> Self {
-        Self(ours(size))
+        Self(ours(size, PATIENCE))
+    }
+
+    #[inline]
+    async fn take(&self) -> Self::Lease<'_> {
+        self.0.acquire().await.unwrap()
+    }
+}
+
+/// Ours as deadpool is by itself: waiting without a limit.
+#[derive(Clone)]
+pub struct OursUnlimited(pool_core::Pool<Maker>);
+
+impl AsyncPool for OursUnlimited {
+    const NAME: &'static str = "ours (no limit)";
+    type Lease<'p> = pool_core::Lease<'p, Maker>;
+
+    fn new(size: usize) -> Self {
+        Self(ours(size, Duration::MAX))
     }
 
     #[inline]
@@ -86,7 +104,7 @@ impl BlockingPool for OursBlocking {
     type Lease<'p> = pool_core::Lease<'p, Maker>;
 
     fn new(size: usize) -> Self {
-        Self(ours(size))
+        Self(ours(size, PATIENCE))
     }
 
     #[inline]
