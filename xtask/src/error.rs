@@ -66,6 +66,12 @@ pub(crate) enum Error {
         /// What there is.
         known: String,
     },
+    /// Names or flags of `bench` that do not go together.
+    #[error("{what}")]
+    Misused {
+        /// What goes with what.
+        what: String,
+    },
     /// The demo could not go on.
     #[cfg(feature = "demo")]
     #[error(transparent)]

@@ -171,13 +171,13 @@ pub(crate) struct BenchFlags {
     #[arg(long)]
     pub(crate) quick: bool,
     /// How often each figure is measured [default: 5, with --quick 3]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) rounds: Option<u64>,
     /// How long each measuring takes, in milliseconds [default: 300, with --quick 100]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) millis: Option<u64>,
     /// Size of the table of memory-10-connections, in MiB [default: 500, with --quick 64]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) memory_mib: Option<u64>,
     /// Only competitors whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -188,9 +188,12 @@ pub(crate) struct BenchFlags {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Compare with the figures that --json wrote to this file before
+    /// Compare with the figures that --json wrote to this file in an earlier run
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
+    /// Write the figures as a page of Markdown to this file, as docs/figures.md is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
     /// With `instructions`: let what is counted now be the accepted counts
     #[arg(long)]
     pub(crate) accept: bool,

@@ -10,20 +10,5 @@ pub(crate) fn run(_: &DemoFlags) -> Result<(), Error> {
     Process::cargo("build").args(BUILD).run()?;
     // In the user's folder, with the user's words: the paths among them mean something there.
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    become_it(Process::cargo("run").arg("--quiet").args(BUILD).arg("--").args(words))
-}
-
-/// Runs it in the place of this process, so that Ctrl-C is its alone.
-#[cfg(unix)]
-fn become_it(demo: Process) -> Result<(), Error> {
-    use std::os::unix::process::CommandExt as _;
-    let source = demo.here().exec();
-    Err(Error::NotStarted { command: demo.to_string(), source })
-}
-
-/// Runs it and hands on how it ended.
-#[cfg(not(unix))]
-fn become_it(demo: Process) -> Result<(), Error> {
-    let status = demo.here().status().map_err(|source| Error::NotStarted { command: demo.to_string(), source })?;
-    std::process::exit(status.code().unwrap_or(1))
+    Process::cargo("run").arg("--quiet").args(BUILD).arg("--").args(words).become_it()
 }

@@ -63,11 +63,19 @@ impl Process {
         if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
     }
 
-    /// Runs it from the folder the user is in, where the user's paths mean something.
-    pub(crate) fn run_here(&self) -> Result<(), Error> {
-        eprintln!("$ {self}");
+    /// Runs it in the place of this process, so that Ctrl-C is its alone, and in the folder the user is in, where the user's paths mean
+    /// something. Returns only if it could not be started.
+    #[cfg(unix)]
+    pub(crate) fn become_it(&self) -> Result<(), Error> {
+        use std::os::unix::process::CommandExt as _;
+        Err(self.not_started(self.here().exec()))
+    }
+
+    /// Runs it in the folder the user is in, where the user's paths mean something, and ends as it ends.
+    #[cfg(not(unix))]
+    pub(crate) fn become_it(&self) -> Result<(), Error> {
         let status = self.here().status().map_err(|source| self.not_started(source))?;
-        if status.success() { Ok(()) } else { Err(Error::Failed { command: self.to_string() }) }
+        std::process::exit(status.code().unwrap_or(1))
     }
 
     /// Runs it quietly from the root of the workspace and returns what it wrote to its standard output; a failure shows the rest.

@@ -23,6 +23,7 @@ const HEADLINE: &str = "headline";
 const INSTRUCTIONS: &str = "instructions";
 
 pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
+    check(flags)?;
     if flags.names == [INSTRUCTIONS] {
         return instructions::run(flags.accept);
     }
@@ -42,31 +43,69 @@ pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
     if headline {
         collect = collect.arg("--headline");
     }
-    collect = collect.args(chosen.scenarios).args(forwarded(flags));
-    collect = collect.args(["--html".into(), target.join("report.html").to_string_lossy().into_owned()]);
-    collect.args(["--typed".into(), typed()]).run_here()
+    let page = target.join("report.html").to_string_lossy().into_owned();
+    let files = written(flags).into_iter().chain([("--html", page)]);
+    collect = collect.args(chosen.scenarios).args(effort(flags)).args(words(files));
+    collect = collect.args(["--typed".into(), repeated(flags)]);
+    eprintln!("$ {collect}");
+    collect.become_it()
 }
 
-/// The flags that are the collecting program's business, in its words.
-fn forwarded(flags: &BenchFlags) -> Vec<String> {
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+/// Refuses flags and names that do not go together, before anything is built.
+fn check(flags: &BenchFlags) -> Result<(), Error> {
+    let named = |name: &str| flags.names.iter().any(|named| named == name);
+    let alone = flags.names.len() == 1;
+    for name in [HEADLINE, INSTRUCTIONS] {
+        if named(name) && !alone {
+            return Err(Error::Misused { what: format!("`{name}` stands alone, without other names") });
+        }
+    }
+    if flags.accept && !named(INSTRUCTIONS) {
+        return Err(Error::Misused { what: "`--accept` goes with `instructions` alone".into() });
+    }
+    if named(INSTRUCTIONS) && (flags.peers || !effort(flags).is_empty() || !written(flags).is_empty()) {
+        return Err(Error::Misused {
+            what: "`instructions` is a table of its own and knows no flag but `--accept`".into(),
+        });
+    }
+    if let Some(file) = flags.baseline.as_deref().filter(|file| !file.is_file()) {
+        return Err(Error::Misused { what: format!("{} is no file that --json wrote", file.display()) });
+    }
+    Ok(())
+}
+
+/// The flags that say how much is measured, in the words of the collecting program and of the user alike.
+fn effort(flags: &BenchFlags) -> Vec<String> {
     let number = |number: Option<u64>| number.map(|number| number.to_string());
     let values = [
         ("--rounds", number(flags.rounds)),
         ("--millis", number(flags.millis)),
         ("--memory-mib", number(flags.memory_mib)),
         ("--competitor", flags.competitor.clone()),
-        ("--folder", path(&flags.folder)),
-        ("--json", path(&flags.json)),
-        ("--baseline", path(&flags.baseline)),
     ];
-    let given = values.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
-    flags.quick.then(|| "--quick".to_owned()).into_iter().chain(given.flatten()).collect()
+    let given = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    flags.quick.then(|| "--quick".to_owned()).into_iter().chain(words(given)).collect()
 }
 
-/// The command line as the user typed it.
-fn typed() -> String {
-    ["cargo xtask".to_owned()].into_iter().chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+/// The flags that name files and folders.
+fn written(flags: &BenchFlags) -> Vec<(&'static str, String)> {
+    let values = [
+        ("--folder", &flags.folder),
+        ("--json", &flags.json),
+        ("--baseline", &flags.baseline),
+        ("--markdown", &flags.markdown),
+    ];
+    values.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?.to_string_lossy().into_owned()))).collect()
+}
+
+fn words<'n>(values: impl IntoIterator<Item = (&'n str, String)>) -> Vec<String> {
+    values.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+}
+
+/// The command line that measures the same again; where figures were written to is nobody else's concern.
+fn repeated(flags: &BenchFlags) -> String {
+    let peers = flags.peers.then(|| "--peers".to_owned());
+    Process::new("cargo").args(["xtask", "bench"]).args(flags.names.clone()).args(peers).args(effort(flags)).to_string()
 }
 
 /// Builds a program of `xtask/peers`, into a folder that all of them share, and says where it is.
@@ -95,7 +134,41 @@ fn executable(messages: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::flags::{Command, Flags};
+
+    fn flags(line: &str) -> BenchFlags {
+        match Flags::try_parse_from(["xtask", "bench"].into_iter().chain(line.split_whitespace())).unwrap().command {
+            Command::Bench(flags) => flags,
+            other => panic!("another command: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_shown_repeats_the_run_and_names_no_file() {
+        let line = "read-point-sequential --peers --rounds 3 --competitor ours --json a/b --markdown c --folder d";
+        let repeated = repeated(&flags(line));
+        assert_eq!(repeated, "cargo xtask bench read-point-sequential --peers --rounds 3 --competitor ours");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_before_anything_is_built() {
+        for line in [
+            "headline cache-hit",
+            "instructions headline",
+            "cache-hit --accept",
+            "instructions --rounds 2",
+            "instructions --json x",
+            "--baseline no-such-file.json",
+        ] {
+            assert!(matches!(check(&flags(line)), Err(Error::Misused { .. })), "{line}");
+        }
+        for line in ["", "headline --quick", "instructions --accept", "cache-hit pool --peers --json x"] {
+            assert!(check(&flags(line)).is_ok(), "{line}");
+        }
+    }
 
     #[test]
     fn the_program_is_found_among_the_messages_of_a_build() {

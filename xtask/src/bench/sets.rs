@@ -107,7 +107,7 @@ pub(crate) fn choose(names: &[String]) -> Result<Chosen, Error> {
 
 fn known() -> String {
     let sets = SETS.iter().map(|set| format!("{} ({})", set.name, set.scenarios.join(", ")));
-    sets.collect::<Vec<_>>().join("; ")
+    sets.chain(["headline; instructions".into()]).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_those_there_are() {
         let error = choose(&["cache-hits".into()]).unwrap_err().to_string();
-        assert!(error.contains("`cache-hits`") && error.contains("config (config-load)"), "{error}");
+        assert!(error.contains("`cache-hits`") && error.contains("config (config-load); headline"), "{error}");
     }
 
     #[test]

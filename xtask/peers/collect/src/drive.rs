@@ -7,6 +7,7 @@ use std::{fs, path::Path, time::Duration};
 use peers_figures::{Competitor, Line, Order};
 
 use crate::{
+    interrupt,
     progress::Progress,
     report::Report,
     runners::{Entry, Runners},
@@ -61,6 +62,9 @@ pub fn drive(
                     };
                     let measured = entry.measure(&order);
                     fs::remove_dir_all(&place).map_err(|error| error.to_string())?;
+                    if interrupt::asked() {
+                        return Err(interrupt::WHY.into());
+                    }
                     note(&mut report, entry, measured);
                 }
                 progress.done(first + number);

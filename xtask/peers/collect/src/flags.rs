@@ -44,7 +44,10 @@ pub struct Flags {
     /// Write the page with the plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// The command line a user typed, for the page
+    /// Write the figures as a page of Markdown to this file
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// The command line that repeats this run, for the pages
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub typed: String,
 }

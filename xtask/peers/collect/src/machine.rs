@@ -1,8 +1,8 @@
-//! The machine that is measured on, in words: processor, kernel, governor, memory, load, the file system of a folder.
+//! The machine that is measured on, in words: processor, kernel, governor, memory, load, the file system of a folder, the compiler.
 //!
 //! Reads what Linux says of itself; elsewhere it says what it does not know. Invariant: nothing here fails.
 
-use std::{fs, path::Path, thread};
+use std::{fs, path::Path, process::Command, thread};
 
 /// Facts, each with its name.
 pub type Facts = Vec<(&'static str, String)>;
@@ -29,6 +29,7 @@ pub fn described(folder: &Path) -> Facts {
         ("governor", governor),
         ("load before", load),
         ("files on", file_system),
+        ("compiler", compiler().unwrap_or_else(unknown)),
     ]
 }
 
@@ -36,6 +37,12 @@ pub fn described(folder: &Path) -> Facts {
 #[must_use]
 pub fn text(facts: &Facts) -> String {
     facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+}
+
+/// The compiler that whoever starts this from cargo builds with.
+fn compiler() -> Option<String> {
+    let said = Command::new("rustc").arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&said.stdout).trim().to_owned()).filter(|version| !version.is_empty())
 }
 
 fn field(text: &str, name: &str) -> Option<String> {

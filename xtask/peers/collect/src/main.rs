@@ -8,21 +8,30 @@ mod curves;
 mod drive;
 mod flags;
 mod headline;
+mod interrupt;
 mod machine;
+mod markdown;
+mod output;
 mod page;
 mod progress;
 mod report;
+mod run;
 mod runners;
+mod standing;
 mod table;
+mod units;
 
-use std::{fs, path::Path, process::ExitCode, time::SystemTime};
+use std::{process::ExitCode, time::SystemTime};
 
 use clap::Parser as _;
 
 use crate::{
     baseline::Baseline,
     flags::Flags,
-    page::{Page, page},
+    markdown::markdown,
+    output::Output,
+    page::page,
+    run::Run,
     runners::{Entry, Runners},
 };
 
@@ -37,7 +46,10 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Result<(), String> {
+    interrupt::listen()?;
     let baseline = flags.baseline.as_deref().map(Baseline::read).transpose()?;
+    let output = |file: &Option<_>| file.as_deref().map(Output::prepare).transpose();
+    let (json, html, page_of_text) = (output(&flags.json)?, output(&flags.html)?, output(&flags.markdown)?);
     let runners = Runners::ask(&flags.runners)?;
     let chosen = chosen(flags, &runners)?;
     let (effort, began) = (flags.effort(), SystemTime::now());
@@ -56,23 +68,16 @@ fn run(flags: &Flags) -> Result<(), String> {
     if let Some(baseline) = &baseline {
         print!("{}", baseline.compared(&report));
     }
-    if let Some(file) = &flags.json {
-        write(file, &format!("{:#}\n", report.json()))?;
+    let took = began.elapsed().unwrap_or_default();
+    let run = Run { report: &report, runners: runners.all(), facts, claims, effort, began, took, typed: &flags.typed };
+    if let Some(output) = json {
+        println!("\nfigures: {}", output.write(&format!("{:#}\n", report.json()))?.display());
     }
-    if let Some(file) = &flags.html {
-        let took = began.elapsed().unwrap_or_default();
-        let page = page(&Page {
-            report: &report,
-            runners: runners.all(),
-            facts,
-            claims,
-            effort,
-            began,
-            took,
-            typed: &flags.typed,
-        });
-        write(file, &page)?;
-        println!("\nplots: {}", file.display());
+    if let Some(output) = page_of_text {
+        println!("\nfigures: {}", output.write(&markdown(&run))?.display());
+    }
+    if let Some(output) = html {
+        println!("\nplots: {}", output.write(&page(&run))?.display());
     }
     Ok(())
 }
@@ -92,12 +97,8 @@ fn chosen(flags: &Flags, runners: &Runners) -> Result<Vec<Entry>, String> {
         entry.competitors.retain(|name| name.contains(wanted) && (!flags.headline || claimed(name)));
         !entry.competitors.is_empty()
     });
-    Ok(chosen)
-}
-
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    if chosen.is_empty() {
+        return Err(format!("no competitor is called `{wanted}`"));
     }
-    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+    Ok(chosen)
 }

@@ -12,6 +12,8 @@ use std::{
 
 use peers_figures::{Built, Competitor, Line, Order};
 
+use crate::interrupt;
+
 /// How long one call may take before it is ended.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -44,7 +46,7 @@ pub struct Entry {
 impl Runner {
     fn ask(program: &str) -> Result<Self, String> {
         let mut runner = Self { program: program.into(), built: Built::default(), takes_part: Vec::new() };
-        for line in call(program, ["list"])? {
+        for line in call(Command::new(program).arg("list"))? {
             match line {
                 Line::Built(built) => runner.built = built,
                 Line::Competitor(who) => runner.takes_part.push(who),
@@ -138,29 +140,30 @@ impl Runners {
     /// Has a database filled; tells whether there is somebody who can.
     pub fn fill(&self, path: &OsStr, mib: Option<u64>) -> Result<bool, String> {
         let Some(runner) = self.0.iter().find(|runner| runner.built.fills) else { return Ok(false) };
-        let mib = mib.map(|mib| mib.to_string());
-        let words = ["fill".as_ref(), path].into_iter().chain(mib.iter().map(AsRef::as_ref));
-        call(&runner.program, words).map(|_| true)
+        let mut command = Command::new(&runner.program);
+        command.arg("fill").arg(path).args(mib.map(|mib| mib.to_string()));
+        call(&mut command).map(|_| true)
     }
 }
 
 impl Entry {
     /// Measures once.
     pub fn measure(&self, order: &Order) -> Result<Vec<Line>, String> {
-        let lines = call(&self.program, order.words())?;
+        // What it makes for itself goes where it is removed with all the rest, however the program ends.
+        let lines = call(Command::new(&self.program).args(order.words()).env("TMPDIR", &order.folder))?;
         if lines.is_empty() { Err("it said nothing".into()) } else { Ok(lines) }
     }
 }
 
 /// Runs a program to its end and reads its lines; what it says is far less than a pipe holds.
-fn call<W: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = W>) -> Result<Vec<Line>, String> {
-    let started =
-        Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = started.map_err(|error| format!("{program}: {error}"))?;
+fn call(command: &mut Command) -> Result<Vec<Line>, String> {
+    let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = started.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     let in_time = ended_in_time(&mut child)?;
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if !in_time {
-        return Err(format!("not done within {} s", PATIENCE.as_secs()));
+        let late = || format!("not done within {} s", PATIENCE.as_secs());
+        return Err(if interrupt::asked() { interrupt::WHY.into() } else { late() });
     }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -172,7 +175,7 @@ fn call<W: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = W>) -> R
 fn ended_in_time(child: &mut Child) -> Result<bool, String> {
     let began = Instant::now();
     while child.try_wait().map_err(|error| error.to_string())?.is_none() {
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > PATIENCE || interrupt::asked() {
             child.kill().map_err(|error| error.to_string())?;
             return Ok(false);
         }

@@ -5,33 +5,17 @@
 use maud::{Markup, html};
 use peers_figures::Better;
 
-use super::{colour, units::human};
-use crate::report::{Report, Row, times_worse};
+use crate::{
+    report::{Row, times_worse},
+    standing::is_ours,
+    units::human,
+};
 
 const WIDTH: f64 = 880.0;
 const LABELS: f64 = 250.0;
 /// Room for the longest bar; the values stand to the right of it.
 const ROOM: f64 = 420.0;
 const HEIGHT: f64 = 24.0;
-
-/// The metrics of a scenario that are worth bars, each with its rows.
-#[must_use]
-pub fn groups<'r>(report: &'r Report, scenario: &str) -> Vec<(&'r str, Vec<&'r Row>)> {
-    const SHOWN: [&str; 4] = ["time", "throughput", "memory", "hit_ratio"];
-    let mut groups: Vec<(&str, Vec<&Row>)> = Vec::new();
-    for row in report.of(scenario) {
-        let metric = row.figure.metric.as_str();
-        let shown = SHOWN.iter().any(|name| metric == *name || metric.starts_with(&format!("{name}_")));
-        if row.figure.point.is_some() || !shown || row.figure.unit == "ratio" {
-            continue;
-        }
-        match groups.iter_mut().find(|(name, _)| *name == metric) {
-            Some((_, rows)) => rows.push(row),
-            None => groups.push((metric, vec![row])),
-        }
-    }
-    groups
-}
 
 /// The plot of one metric.
 #[must_use]
@@ -57,7 +41,7 @@ pub fn plot(metric: &str, rows: &[&Row]) -> Markup {
                     @let name = &row.figure.competitor;
                     @let y = number as f64 * HEIGHT + 3.0;
                     @let middle = y + 9.0;
-                    @let who = if colour::is_ours(name) { "bar ours" } else { "bar" };
+                    @let who = if is_ours(name) { "bar ours" } else { "bar" };
                     @let worse = times_worse(better, spread.median, best);
                     g class=(who) {
                         title {

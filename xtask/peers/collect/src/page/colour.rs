@@ -2,6 +2,8 @@
 //!
 //! Must not know what is plotted.
 
+use crate::standing::base;
+
 /// Competitors by name without their variant, and the class of their colour. Those who meet on a plot differ.
 const COLOURS: &[(&str, &str)] = &[
     ("ours", "c-ours"),
@@ -20,18 +22,6 @@ const COLOURS: &[(&str, &str)] = &[
     ("lru", "c-4"),
     ("optimum", "c-none"),
 ];
-
-/// The name without the variant in brackets.
-#[must_use]
-pub fn base(competitor: &str) -> &str {
-    competitor.split(" (").next().unwrap_or(competitor)
-}
-
-/// Tells whether it is ours.
-#[must_use]
-pub fn is_ours(competitor: &str) -> bool {
-    base(competitor) == "ours"
-}
 
 /// The class of somebody's colour.
 #[must_use]
@@ -62,6 +52,5 @@ mod tests {
         assert_ne!(stroke(&all, all[0]), stroke(&all, all[1]));
         assert_eq!(stroke(&all, all[2]), "s-0");
         assert_ne!(class("r2d2"), class("ours"));
-        assert!(is_ours("ours (async)") && !is_ours("oursin"));
     }
 }

@@ -5,12 +5,11 @@
 
 use maud::{Markup, html};
 
-use super::{
-    axis::Axis,
-    colour,
+use super::{axis::Axis, colour};
+use crate::{
+    curves::Curve,
     units::{human, scaled},
 };
-use crate::curves::Curve;
 
 const WIDTH: f64 = 430.0;
 const HEIGHT: f64 = 250.0;

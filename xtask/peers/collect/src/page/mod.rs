@@ -7,41 +7,21 @@ mod bars;
 mod colour;
 mod lines;
 mod overview;
-mod units;
-
-use std::time::{Duration, SystemTime};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     curves::{Curve, curves, percentiles},
-    drive::Effort,
     headline::Measured,
-    machine::Facts,
     report::Report,
-    runners::Runner,
+    run::Run,
+    standing::metrics,
     table,
 };
 
-/// What a page shows.
-#[derive(Debug)]
-pub struct Page<'r> {
-    pub report: &'r Report,
-    pub runners: &'r [Runner],
-    pub facts: Facts,
-    pub claims: Vec<Measured>,
-    pub effort: Effort,
-    pub began: SystemTime,
-    pub took: Duration,
-    /// The command line.
-    pub typed: &'r str,
-}
-
 /// The page.
 #[must_use]
-pub fn page(page: &Page<'_>) -> String {
-    let date = humantime::format_rfc3339_seconds(page.began).to_string().replace('T', " ").replace('Z', " UTC");
-    let Effort { rounds, time, .. } = page.effort;
+pub fn page(run: &Run<'_>) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -55,21 +35,18 @@ pub fn page(page: &Page<'_>) -> String {
             body {
                 header {
                     h1 { "Side by side" }
-                    p.note {
-                        (date) " · took " (humantime::format_duration(Duration::from_secs(page.took.as_secs()))) " · "
-                        (rounds) " rounds of " (format!("{time:?}")) " each, after a warm-up"
-                    }
-                    @if !page.typed.is_empty() { pre { (page.typed) } }
-                    dl { @for (name, value) in &page.facts { div { dt { (name) } dd { (value) } } } }
+                    p.note { (run.date()) " · took " (run.took()) " · " (run.rounds()) }
+                    @if !run.typed.is_empty() { pre { (run.typed) } }
+                    dl { @for (name, value) in &run.facts { div { dt { (name) } dd { (value) } } } }
                     details {
                         summary { "Who is built on what" }
-                        ul.built { @for runner in page.runners { li { b { (runner.built_on()) } br; (runner.names().join(", "))
+                        ul.built { @for runner in run.runners { li { b { (runner.built_on()) } br; (runner.names().join(", "))
                             @if !runner.built.facts.is_empty() { br; small { "SQLite compiled with " (runner.built.facts.join(" ")) } } } } }
                     }
                 }
-                @if !page.claims.is_empty() { (claims(&page.claims)) }
-                (overview::plot(page.report))
-                @for scenario in page.report.scenarios() { (section(page.report, scenario)) }
+                @if !run.claims.is_empty() { (claims(&run.claims)) }
+                (overview::plot(run.report))
+                @for scenario in run.report.scenarios() { (section(run.report, scenario)) }
             }
         }
     };
@@ -102,7 +79,7 @@ fn section(report: &Report, scenario: &str) -> Markup {
             @for (competitor, why) in report.failed_in(scenario) {
                 p.failed { b { (competitor) } " failed: " (why) }
             }
-            @for (metric, rows) in bars::groups(report, scenario) { (bars::plot(metric, &rows)) }
+            @for (metric, rows) in metrics(report, scenario) { (bars::plot(metric, &rows)) }
             @if !curves.is_empty() {
                 div.lines { @for curve in &curves { (lines::plot(curve, false)) } (lines::key(&curves)) }
             }
@@ -116,13 +93,15 @@ fn section(report: &Report, scenario: &str) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use peers_figures::{Competitor, Figure, Point};
 
     use super::*;
-    use crate::report::tests::figure;
+    use crate::{drive::Effort, report::tests::figure};
 
     fn shown(report: &Report) -> String {
-        page(&Page {
+        page(&Run {
             report,
             runners: &[],
             facts: vec![("system", "a <machine>".into())],
@@ -148,7 +127,7 @@ mod tests {
         report.fail(Competitor { scenario: "read".into(), competitor: "liar".into() }, "other rows".into());
         let page = shown(&report);
         for text in
-            ["1970-01-01 00:00:00 UTC", "a &lt;machine&gt;", "<b>liar</b> failed: other rows", "4.00×", "logarithmic"]
+            ["1970-01-01 00:00 UTC", "a &lt;machine&gt;", "<b>liar</b> failed: other rows", "4.00×", "logarithmic"]
         {
             assert!(page.contains(text), "{text}: {page}");
         }
