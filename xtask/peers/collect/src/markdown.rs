@@ -12,7 +12,7 @@ use crate::{
     report::{Report, Row, times_worse},
     run::Run,
     runners::Runner,
-    standing::{Standing, best, further, is_ours, losses, metrics, standings},
+    standing::{OPTIMUM, Standing, best, everywhere, further, is_ours, losses, metrics, standings, starving},
     table::noise,
     units::{human, scaled},
 };
@@ -36,9 +36,15 @@ pub fn markdown(run: &Run<'_>) -> String {
     let all = standings(run.report);
     if !all.is_empty() {
         text += "\n## Ours against the best of the others\n\n";
-        text += &table(&["scenario", "metric", "ours", "the best other", "ours is"], all.iter().map(standing));
+        text += &table(
+            &["scenario", "metric", "ours", "the best other", "ours is"],
+            all.iter().map(|one| standing(run.report, one)),
+        );
+    }
+    let all = everywhere(run.report);
+    if !all.is_empty() {
         text += "\n## Where ours loses\n\n";
-        text += &lost(&losses(run.report));
+        text += &lost(run.report, &losses(&all));
     }
     for scenario in run.report.scenarios() {
         text += &section(run.report, scenario);
@@ -66,31 +72,45 @@ fn claim(row: &Measured) -> Vec<String> {
     [row.claim, row.described, row.original, row.what, &row.here].map(String::from).to_vec()
 }
 
-fn standing(one: &Standing<'_>) -> Vec<String> {
+fn standing(report: &Report, one: &Standing<'_>) -> Vec<String> {
     let figure = &one.ours.figure;
     let is = match one.times {
         times if times >= 1.0 => format!("{} better", ratio(times)),
         times => format!("**{} worse**", ratio(1.0 / times)),
     };
     let noise = if one.is_beyond_noise() { "" } else { ", within the noise" };
-    vec![code(&figure.scenario), figure.metric.clone(), shown(one.ours), shown(one.other), format!("{is}{noise}")]
+    vec![
+        code(&figure.scenario),
+        figure.metric.clone(),
+        shown(report, one.ours),
+        shown(report, one.other),
+        format!("{is}{noise}"),
+    ]
 }
 
 /// A figure with its owner.
-fn shown(row: &Row) -> String {
-    format!("{} ({})", human(row.spread().median, &row.figure.unit), row.figure.competitor)
+fn shown(report: &Report, row: &Row) -> String {
+    let starves = starving(report, row).map_or(String::new(), |fairness| format!(", fairness {fairness:.2}"));
+    format!("{}, {}{starves}", human(row.spread().median, &row.figure.unit), row.figure.competitor)
 }
 
-fn lost(losses: &[Standing<'_>]) -> String {
+fn lost(report: &Report, losses: &[Standing<'_>]) -> String {
     if losses.is_empty() {
         return "In nothing that was measured, by more than the noise.\n".into();
     }
     let text = "In everything that was measured, be it only noted beside what a scenario is about or a single point of a curve: the\n\
-                best of ours behind the best of the others in every round.\n\n";
+                best of ours behind the best of the others in every round. Whose fairness is named serves a few of its callers and leaves\n\
+                the others waiting, so that its percentiles are those of the few.\n\n";
     let rows = losses.iter().map(|one| {
         let figure = &one.ours.figure;
         let worse = ratio(1.0 / one.times);
-        vec![code(&figure.scenario), figure.metric.clone(), shown(one.ours), shown(one.other), format!("{worse} worse")]
+        vec![
+            code(&figure.scenario),
+            figure.metric.clone(),
+            shown(report, one.ours),
+            shown(report, one.other),
+            format!("{worse} worse"),
+        ]
     });
     format!("{text}{}", table(&["scenario", "metric", "ours", "the best other", "ours is"], rows))
 }
@@ -112,7 +132,11 @@ fn section(report: &Report, scenario: &str) -> String {
             cells.extend([spread.median, spread.min, spread.max].map(|value| human(value, unit)));
             cells.push(noise(spread.min, spread.median, spread.max));
             cells.push(to_ours.map_or("-".into(), |times| {
-                if times < 0.995 { format!("**{}**", ratio(times)) } else { ratio(times) }
+                if times < 0.995 && row.figure.competitor != OPTIMUM {
+                    format!("**{}**", ratio(times))
+                } else {
+                    ratio(times)
+                }
             }));
             cells
         });
@@ -265,11 +289,27 @@ mod tests {
             "| ours | 10 ns | 10 ns | 11 ns | ±5% | 1.00× |",
             "| ours (async) | 21 ns | 20 ns | 22 ns | ±5% | 2.10× |",
             "| bb8 | 40 ns | 40 ns | 40 ns | ±0% | 4.00× |",
-            "| `read` | time | 10 ns (ours) | 5 ns (r2d2) | **2.00× worse** |",
-            "| `read` | time | 10 ns (ours) | 5 ns (r2d2) | 2.00× worse |",
+            "| `read` | time | 10 ns, ours | 5 ns, r2d2 | **2.00× worse** |",
+            "| `read` | time | 10 ns, ours | 5 ns, r2d2 | 2.00× worse |",
         ] {
             assert!(lines(&page).contains(&line), "{line}: {page}");
         }
+    }
+
+    #[test]
+    fn who_is_ahead_by_serving_a_few_is_shown_with_its_fairness() {
+        let mut report = Report::default();
+        for (competitor, value, fairness) in [("ours", 20.0, 0.9), ("bb8", 1.0, 0.0)] {
+            report.add(Figure { metric: "p99".into(), ..figure(competitor, value) });
+            report.add(Figure {
+                metric: "fairness".into(),
+                unit: "ratio".into(),
+                better: Better::Higher,
+                ..figure(competitor, fairness)
+            });
+        }
+        let page = page(&report);
+        assert!(page.contains("| `read` | p99 | 20 ns, ours | 1 ns, bb8, fairness 0.00 | 20.00× worse |"), "{page}");
     }
 
     #[test]

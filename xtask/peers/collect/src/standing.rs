@@ -7,6 +7,9 @@ use peers_figures::Better;
 
 use crate::report::{Report, Row, Spread};
 
+/// What hit ratios are compared with and no cache can reach.
+pub const OPTIMUM: &str = "optimum";
+
 /// The name without the variant in brackets.
 #[must_use]
 pub fn base(competitor: &str) -> &str {
@@ -63,6 +66,15 @@ pub fn best<'r>(rows: impl Iterator<Item = &'r Row>) -> Option<&'r Row> {
     })
 }
 
+/// What the least served caller got done, as a share of what the most served one did, where somebody leaves some of its callers waiting
+/// for so long that its other figures are those of a few: below a tenth.
+#[must_use]
+pub fn starving(report: &Report, row: &Row) -> Option<f64> {
+    let figure = &row.figure;
+    let fairness = report.find(&figure.scenario, &figure.competitor, "fairness")?.median;
+    (figure.metric != "fairness" && fairness < 0.1).then_some(fairness)
+}
+
 /// The best of ours beside the best of the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'r> {
@@ -78,7 +90,7 @@ impl Standing<'_> {
         let of = |ours: bool| {
             let side = |row: &&Row| {
                 let name = &row.figure.competitor;
-                is_ours(name) == ours && name != "optimum"
+                is_ours(name) == ours && name != OPTIMUM
             };
             best(rows.iter().copied().filter(side))
         };
@@ -103,13 +115,18 @@ pub fn standings(report: &Report) -> Vec<Standing<'_>> {
     scenarios.flat_map(|scenario| metrics(report, scenario)).filter_map(|(_, rows)| Standing::of(&rows)).collect()
 }
 
-/// Where ours is behind, in any metric and at any point of a curve, by more than the noise; the furthest behind first.
+/// How ours stands in every metric and at every point of a curve.
 #[must_use]
-pub fn losses(report: &Report) -> Vec<Standing<'_>> {
+pub fn everywhere(report: &Report) -> Vec<Standing<'_>> {
     let scenarios = report.scenarios().into_iter();
-    let all = scenarios.flat_map(|scenario| grouped(report.of(scenario)));
-    let mut losses: Vec<Standing<'_>> = all.filter_map(|(_, rows)| Standing::of(&rows)).collect();
-    losses.retain(|one| one.times < 1.0 && one.is_beyond_noise());
+    scenarios.flat_map(|scenario| grouped(report.of(scenario))).filter_map(|(_, rows)| Standing::of(&rows)).collect()
+}
+
+/// Those of these in which ours is behind by more than the noise; the furthest behind first.
+#[must_use]
+pub fn losses<'r>(all: &[Standing<'r>]) -> Vec<Standing<'r>> {
+    let mut losses: Vec<Standing<'r>> =
+        all.iter().filter(|one| one.times < 0.995 && one.is_beyond_noise()).copied().collect();
     losses.sort_by(|one, next| one.times.total_cmp(&next.times));
     losses
 }
@@ -146,20 +163,21 @@ mod tests {
             ("ours (blocking)", "r2d2")
         );
         assert_eq!(one.times, 4.0);
-        assert!(losses(&report).is_empty());
+        assert!(losses(&everywhere(&report)).is_empty());
     }
 
     #[test]
     fn who_is_behind_by_no_more_than_the_noise_has_not_lost() {
         let within = report(&[("ours", "p99", &[10.0, 14.0]), ("r2d2", "p99", &[9.0, 11.0])]);
-        assert!(losses(&within).is_empty());
+        assert!(losses(&everywhere(&within)).is_empty());
         let beyond = report(&[
             ("ours", "p99", &[12.0, 14.0]),
             ("r2d2", "p99", &[9.0, 11.0]),
             ("ours", "time", &[90.0]),
             ("r2d2", "time", &[10.0]),
         ]);
-        let metrics: Vec<&str> = losses(&beyond).iter().map(|one| one.ours.figure.metric.as_str()).collect();
+        let metrics: Vec<&str> =
+            losses(&everywhere(&beyond)).iter().map(|one| one.ours.figure.metric.as_str()).collect();
         assert_eq!(metrics, ["time", "p99"], "the furthest behind first");
     }
 
@@ -170,6 +188,20 @@ mod tests {
             |groups: Vec<(&str, Vec<&Row>)>| groups.into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
         assert_eq!(names(metrics(&report, "read")), ["time_1000_rows"]);
         assert_eq!(names(further(&report, "read")), ["timeouts", "p99"]);
+    }
+
+    #[test]
+    fn who_serves_a_few_callers_only_is_told() {
+        let report = report(&[
+            ("a", "p99", &[1.0]),
+            ("a", "fairness", &[0.02]),
+            ("b", "p99", &[1.0]),
+            ("b", "fairness", &[0.9]),
+            ("c", "p99", &[1.0]),
+        ]);
+        let starving: Vec<_> =
+            report.of("read").filter_map(|row| Some((&*row.figure.metric, starving(&report, row)?))).collect();
+        assert_eq!(starving, [("p99", 0.02)]);
     }
 
     #[test]

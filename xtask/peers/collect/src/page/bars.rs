@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use peers_figures::Better;
 
 use crate::{
-    report::{Row, times_worse},
-    standing::is_ours,
+    report::{Report, Row, times_worse},
+    standing::{is_ours, starving},
     units::human,
 };
 
@@ -19,7 +19,7 @@ const HEIGHT: f64 = 24.0;
 
 /// The plot of one metric.
 #[must_use]
-pub fn plot(metric: &str, rows: &[&Row]) -> Markup {
+pub fn plot(report: &Report, metric: &str, rows: &[&Row]) -> Markup {
     let mut rows: Vec<&Row> = rows.to_vec();
     rows.sort_by(|one, other| one.spread().median.total_cmp(&other.spread().median));
     let Some(first) = rows.first() else { return html! {} };
@@ -33,7 +33,7 @@ pub fn plot(metric: &str, rows: &[&Row]) -> Markup {
     let height = rows.len() as f64 * HEIGHT + 4.0;
     let hint = if better == Better::Lower { "less is better" } else { "more is better" };
     html! {
-        figure {
+        figure.bars {
             figcaption { b { (metric) } " · " (hint) }
             svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(format!("{metric}, {hint}")) {
                 @for (number, row) in rows.iter().enumerate() {
@@ -55,6 +55,9 @@ pub fn plot(metric: &str, rows: &[&Row]) -> Markup {
                         )) {}
                         text.value x=(LABELS + long(spread.max) + 10.0) y=(middle + 4.5) {
                             (human(spread.median, &unit))
+                            @if let Some(fairness) = starving(report, row) {
+                                tspan.starves dx="8" { "starves: fairness " (format!("{fairness:.2}")) }
+                            }
                             @if let Some(worse) = worse.filter(|worse| *worse >= 1.005) {
                                 tspan.worse dx="8" { (if worse < 100.0 { format!("{worse:.2}×") } else { format!("{worse:.0}×") }) }
                             }

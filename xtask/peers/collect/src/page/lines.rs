@@ -81,10 +81,10 @@ pub fn key(curves: &[Curve]) -> Markup {
         ul.key {
             @for name in &names {
                 li {
-                    svg viewBox="0 0 28 10" width="28" height="10" aria-hidden="true" {
+                    svg viewBox="0 0 40 10" width="40" height="10" aria-hidden="true" {
                         g class=(format!("{} {}", colour::class(name), colour::stroke(&names, name))) {
-                            polyline points="1,5 27,5" {}
-                            circle cx="14" cy="5" r="3.5" {}
+                            polyline points="1,5 39,5" {}
+                            circle cx="20" cy="5" r="3.5" {}
                         }
                     }
                     (name)

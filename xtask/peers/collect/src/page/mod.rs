@@ -79,7 +79,7 @@ fn section(report: &Report, scenario: &str) -> Markup {
             @for (competitor, why) in report.failed_in(scenario) {
                 p.failed { b { (competitor) } " failed: " (why) }
             }
-            @for (metric, rows) in metrics(report, scenario) { (bars::plot(metric, &rows)) }
+            @for (metric, rows) in metrics(report, scenario) { (bars::plot(report, metric, &rows)) }
             @if !curves.is_empty() {
                 div.lines { @for curve in &curves { (lines::plot(curve, false)) } (lines::key(&curves)) }
             }
@@ -124,11 +124,17 @@ mod tests {
             let point = Some(Point { curve: "throughput".into(), over: "tasks".into(), at: 64.0 });
             report.add(Figure { metric: "throughput_64".into(), point, ..figure(competitor, value) });
         }
+        report.add(Figure { metric: "fairness".into(), unit: "ratio".into(), ..figure("r2d2", 0.01) });
         report.fail(Competitor { scenario: "read".into(), competitor: "liar".into() }, "other rows".into());
         let page = shown(&report);
-        for text in
-            ["1970-01-01 00:00 UTC", "a &lt;machine&gt;", "<b>liar</b> failed: other rows", "4.00×", "logarithmic"]
-        {
+        for text in [
+            "1970-01-01 00:00 UTC",
+            "a &lt;machine&gt;",
+            "<b>liar</b> failed: other rows",
+            "4.00×",
+            "logarithmic",
+            "starves: fairness 0.01",
+        ] {
             assert!(page.contains(text), "{text}: {page}");
         }
     }

@@ -28,7 +28,7 @@ pub fn plot(report: &Report) -> Markup {
         section {
             h2 { "Ours against the best of the others" }
             p.note { "To the right: how many times better ours is than the best of the others; to the left: how many times worse. On a logarithmic scale." }
-            figure {
+            figure.bars {
                 svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="ours against the best of the others" {
                     @for (number, one) in all.iter().enumerate() { (bar(one, number as f64 * HEIGHT + 3.0, most)) }
                     path.axis d=(format!("M{MIDDLE} 0V{height}")) {}
