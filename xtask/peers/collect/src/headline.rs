@@ -5,7 +5,10 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, Spread};
+use crate::{
+    report::{Report, Spread},
+    standing::starves,
+};
 
 /// One figure by name.
 #[derive(Clone, Copy, Debug)]
@@ -161,11 +164,17 @@ pub fn measured(report: &Report) -> Vec<Measured> {
                 described: claim.described,
                 original: claim.original,
                 what: comparison.what,
-                here: comparison.shown.text(ours, with),
+                here: comparison.shown.text(ours, with) + &unfair(report, comparison.with),
             });
         }
     }
     all
+}
+
+/// A remark on somebody who serves a few callers and lets the others wait: what those few get done is no throughput of 64.
+fn unfair(report: &Report, Named(scenario, competitor, _): Named) -> String {
+    let fairness = starves(report, scenario, competitor);
+    fairness.map_or(String::new(), |fairness| format!("; that one starves its callers, fairness {fairness:.2}"))
 }
 
 impl Shown {
@@ -223,6 +232,21 @@ mod tests {
         let [row] = &measured(&report)[..] else { panic!("one comparison can be made") };
         assert_eq!(row.here, "90.0 % less (85.0..93.3)");
         assert!(table(&measured(&report)).contains("the original when run: 86..94 % less"));
+    }
+
+    #[test]
+    fn who_is_ahead_by_starving_its_callers_is_told() {
+        let mut report = Report::default();
+        for (competitor, fairness) in [(TASKS, 0.9), (SHARED, 0.01), (OPENS, 0.4)] {
+            for (metric, value) in [("throughput", 10.0), ("fairness", fairness)] {
+                report.add(Figure { scenario: MIXED.into(), metric: metric.into(), ..figure(competitor, value) });
+            }
+        }
+        let here: Vec<String> = measured(&report).into_iter().map(|row| row.here).collect();
+        assert_eq!(
+            here,
+            ["1.00 times (1.00..1.00); that one starves its callers, fairness 0.01", "1.00 times (1.00..1.00)"]
+        );
     }
 
     #[test]

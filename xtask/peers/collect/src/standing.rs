@@ -71,8 +71,14 @@ pub fn best<'r>(rows: impl Iterator<Item = &'r Row>) -> Option<&'r Row> {
 #[must_use]
 pub fn starving(report: &Report, row: &Row) -> Option<f64> {
     let figure = &row.figure;
-    let fairness = report.find(&figure.scenario, &figure.competitor, "fairness")?.median;
-    (figure.metric != "fairness" && fairness < 0.1).then_some(fairness)
+    starves(report, &figure.scenario, &figure.competitor).filter(|_| figure.metric != "fairness")
+}
+
+/// The same of a competitor in a scenario.
+#[must_use]
+pub fn starves(report: &Report, scenario: &str, competitor: &str) -> Option<f64> {
+    let fairness = report.find(scenario, competitor, "fairness")?.median;
+    (fairness < 0.1).then_some(fairness)
 }
 
 /// The best of ours beside the best of the others.
