@@ -14,7 +14,7 @@ use crate::{
 const WIDTH: f64 = 880.0;
 const LABELS: f64 = 250.0;
 /// Room for the longest bar; the values stand to the right of it.
-const ROOM: f64 = 420.0;
+const ROOM: f64 = 360.0;
 const HEIGHT: f64 = 24.0;
 
 /// The plot of one metric.

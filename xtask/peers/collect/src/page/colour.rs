@@ -37,7 +37,8 @@ pub fn stroke(all: &[&str], competitor: &str) -> &'static str {
     match same.take_while(|other| **other != competitor).count() {
         0 => "s-0",
         1 => "s-1",
-        _ => "s-2",
+        2 => "s-2",
+        _ => "s-3",
     }
 }
 
@@ -51,6 +52,8 @@ mod tests {
         assert_eq!(class(all[0]), class(all[1]));
         assert_ne!(stroke(&all, all[0]), stroke(&all, all[1]));
         assert_eq!(stroke(&all, all[2]), "s-0");
+        let four = ["raw (a)", "raw (b)", "raw (c)", "raw (d)"];
+        assert_eq!(four.map(|name| stroke(&four, name)), ["s-0", "s-1", "s-2", "s-3"]);
         assert_ne!(class("r2d2"), class("ours"));
     }
 }

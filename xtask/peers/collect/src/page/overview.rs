@@ -10,9 +10,9 @@ use crate::{
 };
 
 const WIDTH: f64 = 880.0;
-const MIDDLE: f64 = 560.0;
-/// Room for the longest bar to either side; the longest to the left must leave the names theirs.
-const ROOM: f64 = 200.0;
+const MIDDLE: f64 = 500.0;
+/// Room for the longest bar to either side: to the left it must leave the scenarios' names theirs, to the right the competitors'.
+const ROOM: f64 = 170.0;
 const HEIGHT: f64 = 22.0;
 
 /// The plot; nothing where ours was measured alone.
