@@ -119,6 +119,21 @@ impl Room<'_> {
         true
     }
 
+    /// Takes over the room of an entry that is to leave its shard, and hands what the one in its place needs straight to that, if there is
+    /// to be one and there is enough.
+    #[inline]
+    pub(crate) fn trade(&mut self, left: u64, wanted: u64, directly: bool) -> bool {
+        if directly && left == wanted {
+            return true;
+        }
+        self.vacate(left);
+        let enough = directly && self.cover(wanted);
+        if enough {
+            self.occupy(wanted);
+        }
+        enough
+    }
+
     /// Hands the covered room over to an entry that goes into its shard.
     pub(crate) fn occupy(&mut self, weight: u64) {
         self.entries = self.entries.checked_sub(1).expect("BUG: an entry goes in without room");

@@ -46,12 +46,57 @@ pub(crate) struct Known {
     pub(crate) just_left: Option<bool>,
 }
 
-/// The word of the four counters of a key and their shifts: one in each quarter of the word.
+/// One in the lowest bit of each quarter of a word, and of each counter.
+const QUARTERS: u64 = 0x0001_0001_0001_0001;
+const EACH: u64 = 0x1111_1111_1111_1111;
+
+/// The word of the four counters of a key, and one in the lowest bit of each of them: one in each quarter of the word.
 #[inline]
-fn counters(hash: u64) -> (usize, [u32; 4]) {
+fn counters(hash: u64) -> (usize, u64) {
     // The lowest bits choose the block, those from 32 on the shard.
-    let (word, bits) = (((hash >> 48) as usize * WORDS) >> 16, (hash >> 16) as u32);
-    (word, [0, 1, 2, 3].map(|quarter| quarter * 16 + (bits >> (quarter * 2 + 8) & 3) * 4))
+    let word = ((hash >> 48) as usize * WORDS) >> 16;
+    // Two bits for each quarter say which of its four counters it is: copies of all eight, shifted so that each finds its own.
+    let places = (hash >> 24 & 0xff).wrapping_mul(1 | 1 << 14 | 1 << 28 | 1 << 42);
+    let (low, high) = (places & QUARTERS, places >> 1 & QUARTERS);
+    let ones = QUARTERS + low * 15;
+    (word, ones + (ones * 255 & high * 0xffff))
+}
+
+/// One in the lowest bit of each counter of a word that is not zero.
+#[inline]
+fn not_zero(word: u64) -> u64 {
+    let pairs = word | word >> 1;
+    (pairs | pairs >> 2) & EACH
+}
+
+/// How many ones of [`not_zero`] there are, but for sixteen.
+#[inline]
+fn count_ones(ones: u64) -> usize {
+    // The sum of the digits to the base of sixteen.
+    (ones % 15) as usize
+}
+
+/// The shifts of the counters whose lowest bits are `ones`.
+fn shifts(mut ones: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let shift = (ones != 0).then(|| ones.trailing_zeros());
+        ones &= ones.wrapping_sub(1);
+        shift
+    })
+}
+
+/// Raises the counters whose lowest bits are `ones` to `count`, where they are less.
+fn raise(mut counts: u64, ones: u64, count: u8) -> u64 {
+    let count = u64::from(count.min(15));
+    for shift in shifts(ones) {
+        counts += count.saturating_sub(counts >> shift & 15) << shift;
+    }
+    counts
+}
+
+/// The least of the counters whose lowest bits are `ones`.
+fn least(counts: u64, ones: u64) -> u8 {
+    shifts(ones).map(|shift| (counts >> shift & 15) as u8).min().unwrap_or(0)
 }
 
 impl Memory {
@@ -84,14 +129,15 @@ impl Memory {
         let departures = &mut self.departures[usize::from(hot)];
         *departures = departures.wrapping_add(1);
         block.departed[usize::from(hot)] = hash & FINGERPRINT | u64::from(*departures);
-        let (word, shifts) = counters(hash);
-        let (mut counts, count) = (block.counts[word], u64::from(count.min(15)));
-        for shift in shifts {
-            let known = counts >> shift & 15;
-            counts += count.saturating_sub(known) << shift;
-            self.used += usize::from(known == 0 && count > 0);
+        let (word, ones) = counters(hash);
+        let counts = &mut block.counts[word];
+        let fresh = ones & !not_zero(*counts);
+        match count {
+            0 => return,
+            1 => *counts |= fresh,
+            _ => *counts = raise(*counts, ones, count),
         }
-        block.counts[word] = counts;
+        self.used += count_ones(fresh);
         if self.used > self.blocks.len() * COUNTERS / 2 {
             self.halve();
         }
@@ -101,21 +147,30 @@ impl Memory {
     /// anyway.
     #[inline]
     pub(crate) fn arrive(&mut self, hash: u64, soon: usize) -> Known {
-        let last = self.blocks.len().wrapping_sub(1);
-        let Some(block) = self.blocks.get_mut(hash as usize & last) else { return Known::default() };
-        let (word, shifts) = counters(hash);
-        let [a, b, c, d] = shifts.map(|shift| (block.counts[word] >> shift & 15) as u8);
-        let mut known = Known { count: a.min(b).min(c.min(d)), just_left: None };
-        for (queue, departed) in block.departed.iter_mut().enumerate() {
+        let at = hash as usize & self.blocks.len().wrapping_sub(1);
+        let Some(block) = self.blocks.get(at) else { return Known::default() };
+        let (word, ones) = counters(hash);
+        let counts = block.counts[word];
+        let count = if ones & !not_zero(counts) == 0 { least(counts, ones) } else { 0 };
+        let [cold, hot] = block.departed.map(|departed| departed >> 32 == hash >> 32);
+        let just_left = if cold || hot { self.returned(at, hash, soon) } else { None };
+        Known { count, just_left }
+    }
+
+    /// Tells which queue a key has just left whose fingerprint is in this block.
+    #[cold]
+    fn returned(&mut self, block: usize, hash: u64, soon: usize) -> Option<bool> {
+        let mut just_left = None;
+        for (queue, departed) in self.blocks[block].departed.iter_mut().enumerate() {
             if (*departed ^ hash) & FINGERPRINT == 0 && *departed != 0 {
                 let age = self.departures[queue].wrapping_sub(*departed as u32) as usize;
                 if age < soon {
-                    known.just_left = Some(queue == 1);
+                    just_left = Some(queue == 1);
                 }
                 *departed = 0;
             }
         }
-        known
+        just_left
     }
 
     /// Halves all counts.
@@ -128,10 +183,7 @@ impl Memory {
     }
 
     fn count_used(&self) -> usize {
-        let used = |word: &u64| {
-            let pairs = word | word >> 1;
-            ((pairs | pairs >> 2) & 0x1111_1111_1111_1111).count_ones() as usize
-        };
+        let used = |word: &u64| not_zero(*word).count_ones() as usize;
         self.blocks.iter().flat_map(|block| &block.counts).map(used).sum()
     }
 }

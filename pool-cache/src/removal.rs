@@ -43,49 +43,78 @@ struct Removed<K, V> {
 /// Entries that have left their shard and wait until the locks are released.
 pub(crate) struct Removals<'a, K, V> {
     listener: &'a Listener<K, V>,
-    /// Most calls remove one entry at most: no allocation for it.
+    /// Most calls remove one entry at most, and nothing panics: no allocation for that.
     first: Option<Removed<K, V>>,
-    more: Vec<Removed<K, V>>,
+    rest: Option<Box<Rest<K, V>>>,
+}
+
+/// What most calls have none of.
+struct Rest<K, V> {
+    removed: Vec<Removed<K, V>>,
     panicked: Option<Box<dyn Any + Send>>,
 }
 
 impl<'a, K, V> Removals<'a, K, V> {
+    #[inline]
     pub(crate) fn new(listener: &'a Listener<K, V>) -> Self {
-        Removals { listener, first: None, more: Vec::new(), panicked: None }
+        Removals { listener, first: None, rest: None }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, key: K, value: Arc<V>, reason: RemovalReason) {
         let removed = Removed { key, value, reason };
         if self.first.is_none() {
             self.first = Some(removed);
         } else {
-            self.more.push(removed);
+            self.push_more(removed);
         }
     }
 
+    #[cold]
+    fn push_more(&mut self, removed: Removed<K, V>) {
+        self.rest().removed.push(removed);
+    }
+
+    fn rest(&mut self) -> &mut Rest<K, V> {
+        self.rest.get_or_insert_with(|| Box::new(Rest { removed: Vec::new(), panicked: None }))
+    }
+
     /// Tells and drops what has been collected. No lock may be held. A panic waits until the drop of this.
+    #[inline]
     pub(crate) fn settle(&mut self) {
         if let Some(removed) = self.first.take() {
             self.dismiss(removed);
         }
-        if !self.more.is_empty() {
-            for removed in std::mem::take(&mut self.more) {
-                self.dismiss(removed);
-            }
+        if self.rest.is_some() {
+            self.settle_rest();
+        }
+    }
+
+    #[cold]
+    fn settle_rest(&mut self) {
+        for removed in std::mem::take(&mut self.rest().removed) {
+            self.dismiss(removed);
         }
     }
 
     fn dismiss(&mut self, removed: Removed<K, V>) {
         if let Some(callback) = &self.listener.0 {
             let told = catch_unwind(AssertUnwindSafe(|| callback(&removed.key, &removed.value, removed.reason)));
-            keep_first(&mut self.panicked, told);
+            self.note(told);
         }
-        keep_first(&mut self.panicked, catch_unwind(AssertUnwindSafe(|| drop(removed))));
+        self.note(catch_unwind(AssertUnwindSafe(|| drop(removed))));
     }
-}
 
-fn keep_first(kept: &mut Option<Box<dyn Any + Send>>, outcome: std::thread::Result<()>) {
-    if let Err(payload) = outcome {
+    #[inline]
+    fn note(&mut self, outcome: std::thread::Result<()>) {
+        if let Err(payload) = outcome {
+            self.keep_first(payload);
+        }
+    }
+
+    #[cold]
+    fn keep_first(&mut self, payload: Box<dyn Any + Send>) {
+        let kept = &mut self.rest().panicked;
         if kept.is_none() {
             *kept = Some(payload);
         } else {
@@ -96,11 +125,11 @@ fn keep_first(kept: &mut Option<Box<dyn Any + Send>>, outcome: std::thread::Resu
 }
 
 impl<K, V> Drop for Removals<'_, K, V> {
+    #[inline]
     fn drop(&mut self) {
-        if self.first.is_some() {
-            self.settle();
-        }
-        if let Some(payload) = self.panicked.take()
+        self.settle();
+        if let Some(rest) = self.rest.take()
+            && let Some(payload) = rest.panicked
             && !std::thread::panicking()
         {
             resume_unwind(payload);

@@ -75,12 +75,20 @@ impl<K, V> Entry<K, V> {
 }
 
 impl<K, V> Linked<QUEUE> for Entry<K, V> {
+    fn links(&self) -> &Links {
+        &self.queue
+    }
+
     fn links_mut(&mut self) -> &mut Links {
         &mut self.queue
     }
 }
 
 impl<K, V> Linked<DEADLINE> for Entry<K, V> {
+    fn links(&self) -> &Links {
+        &self.deadline
+    }
+
     fn links_mut(&mut self) -> &mut Links {
         &mut self.deadline
     }
@@ -256,36 +264,41 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Evicts the entry at `at` and puts one whose key is not there in its place. What the two have in common stays as it is:
-    /// the slot, and in most cases the place in the wheel.
+    /// the slot, in most cases the place in the wheel, and in the queue, whose first becomes the last by turning the ring.
     pub(crate) fn supplant(&mut self, at: u32, new: NewEntry<K, V>, hits: u64) -> Leaver<K, V> {
-        self.remember(at);
-        self.dequeue(at);
-        self.unlist(at);
-        let era = self.era;
+        let entry = &self.entries[at];
+        let (hash, hot, count) = (entry.hash, entry.heat.is_hot(), entry.heat.count(self.era));
+        self.memory.fit(self.entries.len());
+        self.memory.depart(hash, count, hot);
+        self.unlist(hash, at);
         self.pass_time(hits);
         let heat = self.welcome(new.hash);
         self.serial += 1;
-        let entry = &mut self.entries[at];
-        let stays = Wheel::may_stay(entry.bucket, entry.expires_at, new.expires_at);
-        if !stays {
-            self.wheel.remove(&mut self.entries, at);
+        if self.cold.front() == Some(at) {
+            self.cold.rotate(&self.entries);
+            self.cold_size -= self.entries[at].size();
+        } else {
+            self.dequeue(at);
+            self.cold.push_back(&mut self.entries, at);
         }
         let entry = &mut self.entries[at];
+        let stays = Wheel::may_stay(entry.bucket, entry.expires_at, new.expires_at);
         let first_tag = replace(&mut entry.first_tag, NIL);
-        let old = replace(&mut entry.heat, heat);
+        entry.hash = new.hash;
+        entry.heat = heat;
         let left = Leaver {
             key: replace(&mut entry.key, new.key),
             value: replace(&mut entry.value, new.value),
             expires_at: replace(&mut entry.expires_at, new.expires_at),
             weight: replace(&mut entry.weight, new.weight),
-            hot: old.is_hot(),
-            count: old.count(era),
+            hot,
+            count,
         };
-        entry.hash = new.hash;
+        self.cold_size += entry.size();
         let entries = &self.entries;
         self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
-        self.enqueue(at);
         if !stays {
+            self.wheel.remove(&mut self.entries, at);
             self.wheel.add(&mut self.entries, at);
         }
         if first_tag != NIL {
@@ -300,7 +313,7 @@ impl<K, V> Shard<K, V> {
     /// Takes out an entry.
     pub(crate) fn remove(&mut self, at: u32) -> Leaver<K, V> {
         self.dequeue(at);
-        self.unlist(at);
+        self.unlist(self.entries[at].hash, at);
         self.wheel.remove(&mut self.entries, at);
         let entry = self.entries.remove(at);
         if entry.first_tag != NIL {
@@ -309,8 +322,9 @@ impl<K, V> Shard<K, V> {
         Leaver::new(entry, self.era)
     }
 
-    fn unlist(&mut self, at: u32) {
-        let listed = self.table.find_entry(self.entries[at].hash, |&listed| listed == at);
+    #[inline]
+    fn unlist(&mut self, hash: u64, at: u32) {
+        let listed = self.table.find_entry(hash, |&listed| listed == at);
         listed.expect("BUG: an entry is missing from the table").remove();
     }
 
@@ -379,7 +393,7 @@ impl<K, V> Shard<K, V> {
             if !self.entries[at].heat.cool() {
                 return Some(at);
             }
-            self.cold.move_to_back(&mut self.entries, at);
+            self.cold.rotate(&self.entries);
         }
         self.cold.front()
     }
@@ -391,7 +405,7 @@ impl<K, V> Shard<K, V> {
             if !self.entries[at].heat.cool() {
                 return Some(at);
             }
-            self.hot.move_to_back(&mut self.entries, at);
+            self.hot.rotate(&self.entries);
         }
         self.hot.front()
     }

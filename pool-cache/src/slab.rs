@@ -3,6 +3,7 @@
 //! Owns the slots and the arithmetic of links. Must not know what the values mean. Invariant: an index given out by
 //! [`Slab::insert`] names the same value until [`Slab::remove`], and a value is in a [`List`] exactly once or not at all.
 
+use std::mem::replace;
 use std::ops::{Index, IndexMut};
 
 /// "No slot": the end of a list, or a value that is in none.
@@ -40,7 +41,7 @@ impl<T> Slab<T> {
             self.slots.push(Slot::Full(value));
             at
         } else {
-            let slot = std::mem::replace(&mut self.slots[at as usize], Slot::Full(value));
+            let slot = replace(&mut self.slots[at as usize], Slot::Full(value));
             let Slot::Vacant(next) = slot else { unreachable!("BUG: a slot on the vacant list holds a value") };
             self.vacant = next;
             at
@@ -50,7 +51,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn remove(&mut self, at: u32) -> T {
-        let slot = std::mem::replace(&mut self.slots[at as usize], Slot::Vacant(self.vacant));
+        let slot = replace(&mut self.slots[at as usize], Slot::Vacant(self.vacant));
         let Slot::Full(value) = slot else { unreachable!("BUG: removed a vacant slot") };
         self.vacant = at;
         self.len -= 1;
@@ -107,20 +108,22 @@ impl Links {
 
 /// A value that can be in a list; `KIND` tells the lists of one value apart.
 pub(crate) trait Linked<const KIND: usize> {
+    fn links(&self) -> &Links;
     fn links_mut(&mut self) -> &mut Links;
 }
 
-/// A list through the slots of a slab: first in, first out, with removal anywhere.
+/// A list through the slots of a slab: first in, first out, with removal anywhere. It is a ring, so that moving the first to the back
+/// touches no value.
 #[derive(Clone, Debug)]
 pub(crate) struct List<const KIND: usize> {
     head: u32,
-    tail: u32,
     len: u32,
 }
 
 impl<const KIND: usize> List<KIND> {
-    pub(crate) const EMPTY: Self = List { head: NIL, tail: NIL, len: 0 };
+    pub(crate) const EMPTY: Self = List { head: NIL, len: 0 };
 
+    #[inline]
     pub(crate) fn front(&self) -> Option<u32> {
         (self.head != NIL).then_some(self.head)
     }
@@ -134,32 +137,36 @@ impl<const KIND: usize> List<KIND> {
     }
 
     pub(crate) fn push_back<T: Linked<KIND>>(&mut self, slab: &mut Slab<T>, at: u32) {
-        *slab[at].links_mut() = Links { prev: self.tail, next: NIL };
-        match self.tail {
-            NIL => self.head = at,
-            tail => slab[tail].links_mut().next = at,
-        }
-        self.tail = at;
         self.len += 1;
+        if self.head == NIL {
+            self.head = at;
+            *slab[at].links_mut() = Links { prev: at, next: at };
+            return;
+        }
+        let tail = replace(&mut slab[self.head].links_mut().prev, at);
+        slab[tail].links_mut().next = at;
+        *slab[at].links_mut() = Links { prev: tail, next: self.head };
     }
 
     pub(crate) fn unlink<T: Linked<KIND>>(&mut self, slab: &mut Slab<T>, at: u32) {
-        let Links { prev, next } = std::mem::replace(slab[at].links_mut(), Links::LOOSE);
-        match prev {
-            NIL => self.head = next,
-            prev => slab[prev].links_mut().next = next,
-        }
-        match next {
-            NIL => self.tail = prev,
-            next => slab[next].links_mut().prev = prev,
-        }
         self.len -= 1;
+        let Links { prev, next } = replace(slab[at].links_mut(), Links::LOOSE);
+        if next == at {
+            self.head = NIL;
+            return;
+        }
+        slab[prev].links_mut().next = next;
+        slab[next].links_mut().prev = prev;
+        if self.head == at {
+            self.head = next;
+        }
     }
 
-    pub(crate) fn move_to_back<T: Linked<KIND>>(&mut self, slab: &mut Slab<T>, at: u32) {
-        if self.tail != at {
-            self.unlink(slab, at);
-            self.push_back(slab, at);
+    /// Moves the first to the back.
+    #[inline]
+    pub(crate) fn rotate<T: Linked<KIND>>(&mut self, slab: &Slab<T>) {
+        if self.head != NIL {
+            self.head = slab[self.head].links().next;
         }
     }
 }
@@ -171,6 +178,9 @@ mod tests {
     struct Item(u32, Links);
 
     impl Linked<0> for Item {
+        fn links(&self) -> &Links {
+            &self.1
+        }
         fn links_mut(&mut self) -> &mut Links {
             &mut self.1
         }
@@ -178,12 +188,13 @@ mod tests {
 
     fn walk(list: &List<0>, slab: &Slab<Item>) -> Vec<u32> {
         let mut seen = Vec::new();
-        let mut at = list.head;
-        while at != NIL {
+        let (mut at, mut backwards) = (list.head, list.head);
+        for _ in 0..list.len() {
             seen.push(slab[at].0);
             at = slab[at].1.next;
+            backwards = slab[backwards].1.prev;
         }
-        assert_eq!(seen.len(), list.len() as usize);
+        assert!(at == list.head && backwards == list.head, "a ring of that length both ways");
         seen
     }
 
@@ -196,13 +207,16 @@ mod tests {
             list.push_back(&mut slab, at);
         }
         list.unlink(&mut slab, at[2]);
-        list.move_to_back(&mut slab, at[0]);
-        list.move_to_back(&mut slab, at[0]);
+        list.rotate(&slab);
         assert_eq!(walk(&list, &slab), [1, 3, 4, 0]);
         for i in [0, 1, 3, 4] {
             list.unlink(&mut slab, at[i]);
         }
         assert!(list.is_empty() && list.front().is_none());
+        list.rotate(&slab);
+        list.push_back(&mut slab, at[3]);
+        list.rotate(&slab);
+        assert_eq!(walk(&list, &slab), [3]);
     }
 
     #[test]

@@ -281,9 +281,7 @@ impl<K, V> Store<K, V> {
                     continue;
                 }
                 let Some(victim) = guarded.shard.victim() else { break };
-                room.vacate(guarded.shard.entry(victim).weight);
-                if standing.is_none() && room.cover(new.weight) {
-                    room.occupy(new.weight);
+                if room.trade(guarded.shard.entry(victim).weight, new.weight, standing.is_none()) {
                     guarded.supplant(victim, new, now, removals);
                     guarded.purge_some(now, 2, 2, &mut room, removals);
                     return Insertion::Kept;

@@ -22,6 +22,10 @@ struct Member {
 }
 
 impl Linked<MEMBERS> for Member {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
     fn links_mut(&mut self) -> &mut Links {
         &mut self.links
     }

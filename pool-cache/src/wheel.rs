@@ -148,7 +148,7 @@ impl Wheel {
         if slab[at].expires_at() <= now {
             return Some(at);
         }
-        list.move_to_back(slab, at);
+        list.rotate(slab);
         None
     }
 
@@ -194,6 +194,9 @@ mod tests {
     }
 
     impl Linked<DEADLINE> for Item {
+        fn links(&self) -> &Links {
+            &self.links
+        }
         fn links_mut(&mut self) -> &mut Links {
             &mut self.links
         }
