@@ -59,7 +59,7 @@ fn counters(hash: u64) -> (usize, u64) {
     let places = (hash >> 24 & 0xff).wrapping_mul(1 | 1 << 14 | 1 << 28 | 1 << 42);
     let (low, high) = (places & QUARTERS, places >> 1 & QUARTERS);
     let ones = QUARTERS + low * 15;
-    (word, ones + (ones * 255 & high * 0xffff))
+    (word, ones + ((ones * 255) & (high * 0xffff)))
 }
 
 /// One in the lowest bit of each counter of a word that is not zero.

@@ -3,6 +3,7 @@
 //! Owns the choice of a time to live and its jitter; must not know the cache. Invariant: jitter only ever shortens, so
 //! no entry lives longer than its time to live.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,30 @@ use crate::wheel::NEVER;
 pub struct EntryOptions {
     ttl: Ttl,
     pub(crate) weight: Option<u64>,
-    pub(crate) tags: Vec<Arc<str>>,
+    pub(crate) tags: Tags,
+}
+
+/// The tags of one entry; most have none, which costs as much as a null pointer.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::box_collection)] // One word in each entry that comes in, and not three.
+pub(crate) struct Tags(Option<Box<Vec<Arc<str>>>>);
+
+impl Tags {
+    fn add(&mut self, tags: impl IntoIterator<Item = Arc<str>>) {
+        let mut tags = tags.into_iter().peekable();
+        if tags.peek().is_some() {
+            self.0.get_or_insert_default().extend(tags);
+        }
+    }
+}
+
+impl Deref for Tags {
+    type Target = [Arc<str>];
+
+    #[inline]
+    fn deref(&self) -> &[Arc<str>] {
+        self.0.as_ref().map_or(&[], |tags| tags)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +90,13 @@ impl EntryOptions {
 
     /// Adds a tag, by which the entry can be invalidated together with others.
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
-        self.tags.push(tag.into());
+        self.tags.add([tag.into()]);
         self
     }
 
     /// Adds several tags.
     pub fn tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.tags.extend(tags.into_iter().map(Into::into));
+        self.tags.add(tags.into_iter().map(Into::into));
         self
     }
 

@@ -18,6 +18,7 @@ use hashbrown::HashTable;
 
 use crate::heat::Heat;
 use crate::memory::Memory;
+use crate::options::Tags;
 use crate::slab::{Linked, Links, List, NIL, Slab};
 use crate::tags::TagIndex;
 use crate::wheel::{DEADLINE, Due, NO_BUCKET, Timed, Wheel};
@@ -36,7 +37,10 @@ const SOON: usize = 16;
 const ERA: u64 = 30;
 /// How many questions it counts as, for the fading of counts, if a key comes back soon to a shard that is all cold, and in
 /// proportion to one that is partly so: where recency decides, what is wanted changes, and old counts are worth less.
-const CHANGE: u64 = 8192;
+const CHANGE: u64 = 16384;
+/// How much more often than one that is hot a cold entry must have been asked for to take its place. One is no difference: in a
+/// loop, who was just asked for is one ahead of who comes next.
+const LEAD: u8 = 1;
 /// How many entries eviction gives another chance before it takes the next one whatever it was.
 const CHANCES: u32 = 64;
 
@@ -48,7 +52,7 @@ pub(crate) struct NewEntry<K, V> {
     pub(crate) value: Arc<V>,
     pub(crate) weight: u64,
     pub(crate) expires_at: u64,
-    pub(crate) tags: Vec<Arc<str>>,
+    pub(crate) tags: Tags,
 }
 
 /// In this order: what a hit reads comes first and lies together.
@@ -369,16 +373,18 @@ impl<K, V> Shard<K, V> {
     /// Finds the entry that is worth least.
     pub(crate) fn victim(&mut self) -> Option<u32> {
         let challenger = if self.cold_size >= self.cold_target() { self.next_cold() } else { None };
+        // Who was not asked for in a long time gives way to anybody only where recency has shown to matter: not in a scan.
+        let yields = self.cold_share > COLD_MATTERS;
+        let claim = challenger.map_or(0, |at| self.entries[at].heat.count(self.era));
+        if claim <= LEAD && challenger.is_some() && !yields {
+            return challenger;
+        }
         let Some(holder) = self.next_hot() else {
             return challenger.or_else(|| self.next_cold());
         };
         let Some(challenger) = challenger else { return Some(holder) };
-        let (claim, claim_held) =
-            (self.entries[challenger].heat.count(self.era), self.entries[holder].heat.count(self.era));
-        // One more is no difference: in a loop, who was just asked for is one ahead of who comes next.
-        // Who was not asked for in a long time gives way to anybody only where recency has shown to matter: not in a scan.
-        let faded = claim_held == 0 && self.cold_share > COLD_MATTERS;
-        if claim > claim_held + 1 || faded {
+        let claim_held = self.entries[holder].heat.count(self.era);
+        if claim > claim_held + LEAD || yields && claim_held == 0 {
             self.promote(challenger);
             Some(holder)
         } else {
@@ -450,8 +456,9 @@ impl<K, V> Shard<K, V> {
     /// The size of the cold queue from which on it gives room.
     fn cold_target(&self) -> u64 {
         let total = self.hot_size.saturating_add(self.cold_size);
+        // Less than the total, since the share is less than one.
         let target = u128::from(total) * u128::from(self.cold_share) / u128::from(WHOLE);
-        u64::try_from(target).unwrap_or(u64::MAX).max(1)
+        (target as u64).max(1)
     }
 
     /// While there is room for all, what is too much for the cold queue becomes hot unchallenged.
