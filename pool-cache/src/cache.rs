@@ -236,7 +236,7 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
     /// Frees what has expired. Returns how many entries that were.
     ///
     /// Expired values are never returned, purged or not; a call now and then gives their memory back. The cost is
-    /// proportional to what has expired, and other threads never wait for more than a small batch of it. (Insertions
+    /// proportional to what has expired, and other threads never wait for more than 16 removals of it. (Insertions
     /// free a little of what has expired as they go, so a busy cache needs this less.)
     pub fn purge_expired(&self) -> usize {
         let shared = &*self.shared;

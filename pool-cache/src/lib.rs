@@ -28,7 +28,7 @@
 //! - Never more than `max_entries` entries or `max_weight` weight, at any moment, with any number of threads; the whole
 //!   of both is usable (an entry may weigh as much as `max_weight`).
 //! - An expired value is never returned. [`TtlCache::purge_expired`] frees expired memory at a cost proportional to what has
-//!   expired, a small batch at a time.
+//!   expired, a small batch of each shard in turn: other threads wait for it some microseconds, unless the system interrupts it just then.
 //! - One load per key however many ask, async and blocking together. An error is given to all who wait and is never
 //!   stored. A loader that panics or whose future is dropped leaves no trace, and one of those who wait loads instead.
 //! - A value whose loading began before an invalidation of its key, of one of its tags or of everything is not stored
@@ -50,6 +50,8 @@
 //! # Not promised
 //!
 //! - The order of eviction, and that the most recent entry is kept.
+//! - That a scan leaves alone what nobody asks for meanwhile: how often a key was asked for is halved after every 30 questions for each
+//!   entry. A key that was wanted a few times before a scan as long as 100 times the capacity, and not once during it, may be gone afterwards.
 //! - `Eq` and `Clone` of keys run under a lock: they must not use the same cache.
 //! - A future from [`TtlCache::get_or_load`] that is polled once and then neither polled nor dropped keeps those who wait
 //!   waiting. A task spawned by a loader is not known to be part of the load; and a blocking loader that runs other tasks on

@@ -30,7 +30,7 @@ const WHOLE: u64 = 1 << 32;
 const COLD_LEAST: u64 = WHOLE / 100;
 const COLD_MOST: u64 = WHOLE / 2;
 /// More than this is taken for a sign that recency decides.
-const COLD_MATTERS: u64 = WHOLE / 10;
+const COLD_MATTERS: u64 = WHOLE / 14;
 /// What comes back within this part of a shard's length of evictions would have stayed in a somewhat longer queue.
 const SOON: usize = 16;
 /// After how many questions per entry the counts are halved.

@@ -4,6 +4,8 @@
 //! time and weight are arguments. Invariants: one shard lock at a time; nothing of the user but `Eq` of keys runs under
 //! it (what leaves goes to [`Removals`]); no lock is held for more than [`BATCH`] removals.
 
+mod purge;
+
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -405,45 +407,6 @@ impl<K, V> Store<K, V> {
                 let mut guarded = cell.guarded.lock();
                 guarded.tally.invalidations += tally.invalidations;
                 guarded.tally.expirations += tally.expirations;
-                give_way(guarded);
-                drop(room);
-                removals.settle();
-            }
-        }
-        count
-    }
-
-    /// Takes out everything that has expired, a batch at a time.
-    pub(crate) fn purge_expired(&self, now: u64, removals: &mut Removals<'_, K, V>) -> usize {
-        let mut count = 0;
-        for cell in &self.cells {
-            // How many entries of the current tick are still to be looked at, once the earlier ticks are through.
-            let mut current = None;
-            while current != Some(0) {
-                let mut room = self.budget.room();
-                let mut guarded = cell.guarded.lock();
-                let mut steps = BATCH;
-                while steps > 0 && current != Some(0) {
-                    let expired = match current {
-                        None => match guarded.shard.take_elapsed(now, &mut steps) {
-                            Ok(Some(entry)) => Some(entry),
-                            Ok(None) => {
-                                current = Some(guarded.shard.current_tick_len());
-                                continue;
-                            }
-                            Err(_) => break,
-                        },
-                        Some(left) => {
-                            current = Some(left - 1);
-                            guarded.shard.take_from_current_tick(now)
-                        }
-                    };
-                    steps = steps.saturating_sub(1);
-                    if let Some(entry) = expired {
-                        guarded.dismiss(entry, Left { why: RemovalReason::Expired, now }, &mut room, removals);
-                        count += 1;
-                    }
-                }
                 give_way(guarded);
                 drop(room);
                 removals.settle();
