@@ -189,11 +189,11 @@ impl Blocking<'_> {
     }
 }
 
-fn values(parameters: &[&dyn ToSql]) -> Result<Vec<Value>> {
+pub(crate) fn values(parameters: &[&dyn ToSql]) -> Result<Vec<Value>> {
     let value = |parameter: &&dyn ToSql| match parameter.to_sql()? {
         ToSqlOutput::Owned(value) => Ok(value),
         ToSqlOutput::Borrowed(value) => Ok(Value::try_from(value)?),
-        _ => Err(rusqlite::Error::ToSqlConversionFailure("a parameter of a cached query must be a plain value".into())),
+        _ => Err(rusqlite::Error::ToSqlConversionFailure("a parameter must be a plain value".into())),
     };
     Ok(parameters.iter().map(value).collect::<rusqlite::Result<_>>()?)
 }

@@ -101,7 +101,8 @@ impl TurnQueue {
     }
 }
 
-struct Unpark(Thread);
+/// Wakes a thread that waits for a future.
+pub(crate) struct Unpark(pub(crate) Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {

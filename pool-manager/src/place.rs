@@ -43,7 +43,19 @@ impl Link {
 }
 
 /// Interrupts what is linked when it is dropped before it was disarmed.
-struct CancelOnDrop(Option<Arc<Link>>);
+#[derive(Debug)]
+pub(crate) struct CancelOnDrop(Option<Arc<Link>>);
+
+impl CancelOnDrop {
+    pub(crate) fn new(link: &Arc<Link>) -> Self {
+        Self(Some(Arc::clone(link)))
+    }
+
+    /// What is linked has ended.
+    pub(crate) fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -63,9 +75,9 @@ pub(crate) async fn on_blocking_thread<T: Send + 'static>(
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return work(&link);
     };
-    let mut on_drop = CancelOnDrop(Some(Arc::clone(&link)));
+    let mut on_drop = CancelOnDrop::new(&link);
     let outcome = runtime.spawn_blocking(move || work(&link)).await;
-    on_drop.0 = None;
+    on_drop.disarm();
     match outcome {
         Ok(outcome) => outcome,
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),

@@ -7,6 +7,7 @@
 //! Invariant: outside a use (`begin` to `end`) a session holds no permit and can't be interrupted; an interrupt asked for with
 //! the ticket of one use never reaches the next.
 
+mod consumer;
 mod waits;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

@@ -18,5 +18,6 @@ mod schema;
 mod settings;
 mod snapshots;
 mod statements;
+mod streams;
 mod support;
 mod transactions;
