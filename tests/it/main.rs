@@ -3,9 +3,12 @@
 //! `promises` has a test for each failure of the implementation this project began with, `settings` one for each setting.
 #![allow(clippy::unwrap_used, reason = "in a test, what can't be unwrapped has failed")]
 
+mod bank;
 mod cache;
 mod cache_checker;
 mod cache_tables;
+mod checkpoints;
+mod chinook;
 mod closing;
 mod grouping;
 mod lane;
