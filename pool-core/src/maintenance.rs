@@ -1,4 +1,4 @@
-//! Owns the one maintenance thread of the process, which serves all pools and ends with the last.
+//! Owns the one maintenance thread of the process, which serves all pools and ends with the last. A forked process gets one of its own.
 //!
 //! It visits each pool when that pool wants it and polls background tasks (refills, health checks) when they are woken, so
 //! that a slow `open` that awaits delays nobody. Must not know what a visit does. Invariant: the thread runs exactly
@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -43,11 +43,8 @@ impl Wake for Alarm {
     // Release: pairs with the swap before the next poll.
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Release);
-        let mut state = STATE.lock();
-        state.called = true;
-        state.ensure_thread();
-        drop(state);
-        CALLED.notify_one();
+        let maintenance = maintenance();
+        maintenance.call(maintenance.state.lock());
     }
 }
 
@@ -76,15 +73,54 @@ struct State {
     running: bool,
 }
 
-static STATE: Mutex<State> =
-    Mutex::new(State { pools: Vec::new(), tasks: Vec::new(), forgotten: Vec::new(), called: false, running: false });
-static CALLED: Condvar = Condvar::new();
+/// The thread and its work, one of each in a process.
+struct Maintenance {
+    state: Mutex<State>,
+    called: Condvar,
+}
+
+impl Maintenance {
+    const fn new() -> Self {
+        let state =
+            State { pools: Vec::new(), tasks: Vec::new(), forgotten: Vec::new(), called: false, running: false };
+        Self { state: Mutex::new(state), called: Condvar::new() }
+    }
+
+    /// Has the thread come, or come again.
+    fn call(&'static self, mut state: MutexGuard<'_, State>) {
+        state.called = true;
+        state.ensure_thread(self);
+        drop(state);
+        self.called.notify_one();
+    }
+}
+
+/// Returns this process' own. A forked one inherits neither the thread nor, if another thread holds it, the use of the lock: it begins anew.
+fn maintenance() -> &'static Maintenance {
+    static FIRST: Maintenance = Maintenance::new();
+    static FIRST_PROCESS: OnceLock<u32> = OnceLock::new();
+    static FORKED: Mutex<Option<(u32, &'static Maintenance)>> = Mutex::new(None);
+    let process = std::process::id();
+    if *FIRST_PROCESS.get_or_init(|| process) == process {
+        return &FIRST;
+    }
+    let mut forked = FORKED.lock();
+    match *forked {
+        Some((known, maintenance)) if known == process => maintenance,
+        _ => {
+            let maintenance = Box::leak(Box::new(Maintenance::new()));
+            *forked = Some((process, maintenance));
+            maintenance
+        }
+    }
+}
 
 impl State {
-    fn ensure_thread(&mut self) {
+    fn ensure_thread(&mut self, maintenance: &'static Maintenance) {
         if !self.running && !cfg!(loom) {
             // A process that is out of threads gets another try with the next call.
-            self.running = std::thread::Builder::new().name("pool-maintenance".to_owned()).spawn(run).is_ok();
+            let thread = std::thread::Builder::new().name("pool-maintenance".to_owned());
+            self.running = thread.spawn(|| run(maintenance)).is_ok();
         }
     }
 
@@ -97,12 +133,10 @@ impl State {
 
 /// Has the thread visit a pool at the moment the pool names.
 pub(crate) fn call(pool: &PoolRef) {
-    let mut state = STATE.lock();
+    let maintenance = maintenance();
+    let mut state = maintenance.state.lock();
     state.add(pool);
-    state.called = true;
-    state.ensure_thread();
-    drop(state);
-    CALLED.notify_one();
+    maintenance.call(state);
 }
 
 /// Runs a task up to its first wait on this thread and the rest on the maintenance thread; tells whether it is done.
@@ -112,12 +146,10 @@ pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
         None => true,
         Some(task) => {
             let pool = task.pool.clone();
-            let mut state = STATE.lock();
+            let maintenance = maintenance();
+            let mut state = maintenance.state.lock();
             state.tasks.push(task);
-            state.called = true;
-            state.ensure_thread();
-            drop(state);
-            CALLED.notify_one();
+            maintenance.call(state);
             // Closing may have come by before the task was in the list.
             if pool.upgrade().is_none_or(|pool| pool.is_closed()) {
                 forget(&pool);
@@ -129,7 +161,8 @@ pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
 
 /// Forgets a pool that is closing and drops its unfinished tasks.
 pub(crate) fn forget(pool: &PoolRef) {
-    let mut state = STATE.lock();
+    let maintenance = maintenance();
+    let mut state = maintenance.state.lock();
     state.pools.retain(|known| !known.ptr_eq(pool));
     let (cancelled, kept) = std::mem::take(&mut state.tasks).into_iter().partition(|task| task.pool.ptr_eq(pool));
     state.tasks = kept;
@@ -138,14 +171,14 @@ pub(crate) fn forget(pool: &PoolRef) {
         state.called = true;
     }
     drop(state);
-    CALLED.notify_one();
+    maintenance.called.notify_one();
     drop::<Vec<Task>>(cancelled);
 }
 
-fn run() {
+fn run(maintenance: &Maintenance) {
     loop {
         let (pools, woken, cancelled) = {
-            let mut state = STATE.lock();
+            let mut state = maintenance.state.lock();
             state.called = false;
             let pools: Vec<_> = state.pools.iter().filter_map(Weak::upgrade).collect();
             // No task is under way here: whoever was when its pool was forgotten is back in the list.
@@ -168,7 +201,7 @@ fn run() {
         }
         // Outside the lock: this may be the last reference to a pool.
         drop(pools);
-        let mut state = STATE.lock();
+        let mut state = maintenance.state.lock();
         state.tasks.append(&mut unfinished);
         // A pool that wants no visit calls again when it does.
         let mut next = NEVER;
@@ -193,9 +226,9 @@ fn run() {
         MutexGuard::unlocked(&mut state, || gone.clear());
         if !state.called {
             if next == NEVER {
-                CALLED.wait(&mut state);
+                maintenance.called.wait(&mut state);
             } else {
-                CALLED.wait_for(&mut state, system_until(next));
+                maintenance.called.wait_for(&mut state, system_until(next));
             }
         }
     }

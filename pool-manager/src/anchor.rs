@@ -16,6 +16,7 @@ use pool_config::PoolConfig;
 use rusqlite::ffi;
 
 use crate::error::{Error, Result, primary_code};
+use crate::inherited::Listed;
 use crate::ledger::{Ledger, Reads};
 use crate::location::{Access, FileIdentity, Location};
 use crate::pragmas;
@@ -46,6 +47,8 @@ pub(crate) struct Anchor {
     journal: String,
     page_size: u64,
     // Before the connection, which has to close last.
+    #[expect(dead_code, reason = "held")]
+    listed: Listed,
     ledger: Option<Ledger>,
     atlas: Atlas,
     connection: Mutex<rusqlite::Connection>,
@@ -59,6 +62,7 @@ impl Anchor {
         let wait = config.busy_timeout();
         let since = Instant::now();
         let connection = location.open(access)?;
+        let listed = Listed::file_of(&connection);
         let named = |error: rusqlite::Error| match primary_code(&error) {
             Some(ffi::SQLITE_BUSY) => Error::Busy { waited: since.elapsed(), busy_timeout: wait, source: error },
             _ => location.open_error(error),
@@ -86,7 +90,7 @@ impl Anchor {
         let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
         let connection = Mutex::new(connection);
         let ledger = wal_index.map(Ledger::new);
-        Ok(Self { generation, identity, journal, page_size, ledger, atlas: Atlas::default(), connection })
+        Ok(Self { generation, identity, journal, page_size, listed, ledger, atlas: Atlas::default(), connection })
     }
 
     /// Which file this is the anchor of; `None` in memory.

@@ -147,6 +147,9 @@ impl DatabaseManager {
     ///
     /// Nothing that was committed to the database needs this.
     pub fn invalidate(&self, key: impl AsRef<str>) -> usize {
+        if self.engine().is_inherited() {
+            return 0;
+        }
         self.engine().query_cache().invalidate(key.as_ref())
     }
 
@@ -154,7 +157,9 @@ impl DatabaseManager {
     ///
     /// Nothing that was committed to the database needs this, but for what is written through handles for incremental BLOBs.
     pub fn invalidate_tables(&self, tables: &[&str]) {
-        self.engine().query_cache().invalidate_tables(tables);
+        if !self.engine().is_inherited() {
+            self.engine().query_cache().invalidate_tables(tables);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the pairing of one SQLite connection with its statements and its session, and cleaning up after a use. It must not know
 //! the pool it lies in. Invariant: it is only ever lent as `&Connection`, so that no user can swap two of them or replace the hooks.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
@@ -11,9 +12,11 @@ use std::sync::{Arc, OnceLock};
 use pool_config::PoolConfig;
 use pool_stmt::rusqlite::{CachedStatement, StatementConnection};
 use pool_stmt::{StatementKey, StatementRegistry};
+use rusqlite::hooks::{AuthContext, Authorization};
 
 use crate::error::{Error, Result};
 use crate::hooks;
+use crate::inherited::Listed;
 use crate::location::FileIdentity;
 use crate::pragmas;
 use crate::reads::{self, Ground, Seen};
@@ -34,6 +37,7 @@ use crate::transaction::{Transaction, TransactionKind};
 #[derive(Debug)]
 pub struct Connection {
     // Order matters: the connection closes after what was noted about it, and before the session its hooks point to.
+    listed: Listed,
     fresh: Fresh,
     kept: Kept,
     statements: StatementConnection,
@@ -41,6 +45,8 @@ pub struct Connection {
     origin: Origin,
     /// Whether there is nothing in it but the database.
     is_plain: bool,
+    /// What stands in its place in a process that has inherited it.
+    instead: OnceCell<rusqlite::Connection>,
 }
 
 /// What is kept between two uses that read, until the connection closes.
@@ -127,6 +133,7 @@ impl Connection {
         session.set_interrupt(connection.get_interrupt_handle());
         let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
         let statements = StatementConnection::new(connection, registry, capacity);
+        let listed = Listed::file_of(&statements);
         // SAFETY: the handle is only kept for callbacks of this very connection.
         session.publisher.set_up(unsafe { statements.handle() }, statements.overheard());
         statements.know_functions(functions);
@@ -139,7 +146,7 @@ impl Connection {
         }
         let fresh = Fresh::of(&statements)?;
         statements.take_effects();
-        Ok(Self { fresh, kept, statements, session, origin, is_plain })
+        Ok(Self { listed, fresh, kept, statements, session, origin, is_plain, instead: OnceCell::new() })
     }
 
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
@@ -185,6 +192,7 @@ impl Connection {
     /// # Ok::<(), pool_manager::Error>(())
     /// ```
     pub fn prepare_cached(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.own_process()?;
         self.statements.prepare_cached(sql)
     }
 
@@ -319,7 +327,14 @@ impl Connection {
     /// # Ok::<(), pool_manager::Error>(())
     /// ```
     pub fn prepare_keyed(&self, key: &StatementKey<'_>) -> rusqlite::Result<CachedStatement<'_>> {
+        self.own_process()?;
         self.statements.prepare_keyed(key)
+    }
+
+    /// Fails in a process that has inherited the connection.
+    #[inline]
+    fn own_process(&self) -> rusqlite::Result<()> {
+        if self.session.is_inherited() { Err(refusal()) } else { Ok(()) }
     }
 
     /// How many foreign keys of the open transaction point to nothing so far, for those constraints that are checked at its end.
@@ -329,7 +344,8 @@ impl Connection {
 
     /// Closes the connection, whatever its last user left behind, and gives the permit back after that.
     pub(crate) fn close(self) {
-        let Self { fresh, kept, statements, session, .. } = self;
+        let Self { listed, fresh, kept, statements, session, .. } = self;
+        drop(listed);
         session.end();
         drop(fresh);
         drop(kept);
@@ -338,6 +354,21 @@ impl Connection {
         }
         session.give_permit_back();
     }
+}
+
+fn refusal() -> rusqlite::Error {
+    let text = "the connection belongs to the process that this one was forked from".to_owned();
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE), Some(text))
+}
+
+/// A connection to nothing, on which nothing can be prepared: what a child sees of one that it has inherited, which is left alone.
+#[cold]
+fn refusing() -> rusqlite::Connection {
+    let nothing = rusqlite::Connection::open_in_memory().and_then(|mut connection| {
+        connection.authorizer(Some(|_: AuthContext<'_>| Authorization::Deny))?;
+        Ok(connection)
+    });
+    nothing.unwrap_or_else(|error| panic!("a connection to nothing needs memory, and there is none: {error}"))
 }
 
 /// Tells whether a connection has neither temporary tables nor attached databases.
@@ -349,7 +380,11 @@ fn has_nothing_else(connection: &rusqlite::Connection) -> rusqlite::Result<bool>
 impl Deref for Connection {
     type Target = rusqlite::Connection;
 
+    #[inline]
     fn deref(&self) -> &rusqlite::Connection {
+        if self.session.is_inherited() {
+            return self.instead.get_or_init(refusing);
+        }
         &self.statements
     }
 }

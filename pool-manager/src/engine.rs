@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::connection::{Connection, OnConnect};
 use crate::driver::{Database, Driver};
 use crate::error::{Error, Result};
+use crate::fork::{Bound, Process};
 use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn};
 use crate::location::Location;
@@ -49,6 +50,8 @@ pub(crate) struct Plan {
 pub(crate) struct Engine {
     database: Arc<Database>,
     plan: Plan,
+    /// Where it was opened.
+    process: Process,
     pool: Pool<Driver>,
     pub(crate) writes: WriteQueue,
     pub(crate) sites: Sites,
@@ -61,7 +64,8 @@ pub(crate) struct Engine {
     finished: Mutex<bool>,
 }
 
-pub(crate) type Lease = OwnedLease<Driver>;
+/// A connection in use. In a child that inherits it, it is neither cleaned nor given back.
+pub(crate) type Lease = Bound<OwnedLease<Driver>>;
 
 impl Engine {
     pub(crate) fn open(location: Location, plan: Plan, lane: Arc<Lane>) -> Result<Arc<Self>> {
@@ -86,6 +90,7 @@ impl Engine {
             settings: Settings::default(),
             closed: AtomicBool::new(false),
             finished: Mutex::new(false),
+            process: Process::this(),
             plan,
         }))
     }
@@ -141,12 +146,12 @@ impl Engine {
 
     pub(crate) async fn lease(&self) -> Result<Lease> {
         self.open_or_closed()?;
-        self.pool.acquire_owned().await.map_err(|error| self.no_connection(error))
+        self.pool.acquire_owned().await.map(Bound::new).map_err(|error| self.no_connection(error))
     }
 
     /// A connection, if one is idle and nobody waits for it.
     pub(crate) fn try_lease(&self) -> Option<Lease> {
-        self.pool.try_acquire_owned()
+        self.pool.try_acquire_owned().map(Bound::new)
     }
 
     /// Tells whether writing the log back was left to the next commit.
@@ -155,12 +160,12 @@ impl Engine {
     }
 
     pub(crate) fn lease_blocking(&self) -> Result<Lease> {
+        self.open_or_closed()?;
         let held = nesting::held_here(self);
         if held > 0 && held >= self.config().max_connections() {
             return Err(Error::WouldDeadlock { what: "every connection of the pool" });
         }
-        self.open_or_closed()?;
-        self.pool.acquire_owned_blocking().map_err(|error| self.no_connection(error))
+        self.pool.acquire_owned_blocking().map(Bound::new).map_err(|error| self.no_connection(error))
     }
 
     fn no_connection(&self, error: AcquireError<Error>) -> Error {
@@ -256,7 +261,23 @@ impl Engine {
     /// A hit needs no connection, so the pool would not notice by itself that it is closed, or that its file is gone.
     #[inline]
     pub(crate) fn open_or_closed(&self) -> Result<()> {
+        self.own_process()?;
         if self.is_closed() { Err(self.closed_error()) } else { self.database.look() }
+    }
+
+    /// Tells whether the engine is another process'; see `fork`.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process.is_gone()
+    }
+
+    /// Fails in a process that has inherited the engine.
+    #[inline]
+    pub(crate) fn own_process(&self) -> Result<()> {
+        if self.is_inherited() {
+            return Err(Error::Forked { database: self.database.name.to_string() });
+        }
+        Ok(())
     }
 
     // Figures.
@@ -301,6 +322,7 @@ impl Engine {
     /// Several may close at once: each waits no longer than its own deadline, the earliest deadline interrupts, and all return when
     /// everything is done. One that is dropped is finished by the next.
     pub(crate) async fn close(self: &Arc<Self>, deadline: Duration) -> Result<()> {
+        self.own_process()?;
         self.begin_closing();
         let mut left = self.pool.close(deadline).await;
         if !left.is_complete() {
@@ -312,6 +334,7 @@ impl Engine {
     }
 
     pub(crate) fn close_blocking(&self, deadline: Duration) -> Result<()> {
+        self.own_process()?;
         self.begin_closing();
         let mut left = self.pool.close_blocking(deadline);
         if !left.is_complete() {
@@ -368,6 +391,9 @@ impl Engine {
 
     /// Runs one pass of the pool's maintenance now.
     pub(crate) fn maintain(&self) {
+        if self.is_inherited() {
+            return;
+        }
         self.pool.maintain();
         self.cache.purge_expired();
     }

@@ -140,6 +140,13 @@ pub enum Error {
         /// SQLite's own error.
         source: rusqlite::Error,
     },
+    /// The pool was opened before this process was forked from the one that opened it. Its connections stay the parent's: SQLite's do not
+    /// survive a fork (<https://www.sqlite.org/howtocorrupt.html>, section 2.6). Nothing was done; a manager that is built in the child works.
+    #[error("the pool of {database} was opened before this process was forked; open the database anew in the child")]
+    Forked {
+        /// Path or name of the database.
+        database: String,
+    },
     /// The pool of this database was closed.
     #[error("the pool of {database} is closed")]
     Closed {

@@ -95,7 +95,7 @@ fn contained<T>(instead: T, run: impl FnOnce() -> T) -> T {
 unsafe extern "C" fn on_commit(context: *mut c_void) -> c_int {
     // SAFETY: SQLite passes back what `install` registered.
     let session = unsafe { session_of(context) };
-    if !session.may_commit() {
+    if session.is_inherited() || !session.may_commit() {
         return 1;
     }
     contained((), || {
@@ -110,7 +110,10 @@ unsafe extern "C" fn on_commit(context: *mut c_void) -> c_int {
 
 unsafe extern "C" fn on_rollback(context: *mut c_void) {
     // SAFETY: SQLite passes back what `install` registered.
-    unsafe { session_of(context) }.rolled_back();
+    let session = unsafe { session_of(context) };
+    if !session.is_inherited() {
+        session.rolled_back();
+    }
 }
 
 /// Called after a commit has let go of the lock to write, in place of SQLite's own hook that does `wal_autocheckpoint`:
@@ -124,6 +127,9 @@ unsafe extern "C" fn on_log(
     // SAFETY: SQLite passes back what `install` registered.
     let session = unsafe { session_of(context) };
     let pages = u32::try_from(pages).unwrap_or(0);
+    if session.is_inherited() {
+        return ffi::SQLITE_OK;
+    }
     let due = contained(Due::Nothing, || {
         // SAFETY: SQLite passes the name of the database within the connection whose log it is.
         let main = unsafe { CStr::from_ptr(schema) } == c"main";
@@ -145,7 +151,7 @@ unsafe extern "C" fn on_log(
 unsafe extern "C" fn on_busy(context: *mut c_void, tries: c_int) -> c_int {
     // SAFETY: SQLite passes back what `install_busy_handler` registered.
     let session = unsafe { session_of(context) };
-    c_int::from(busy::wait(session, u32::try_from(tries).unwrap_or(0)))
+    c_int::from(!session.is_inherited() && busy::wait(session, u32::try_from(tries).unwrap_or(0)))
 }
 
 unsafe extern "C" fn on_event(
@@ -157,6 +163,14 @@ unsafe extern "C" fn on_event(
     // SAFETY: SQLite passes back what `install` registered.
     let session = unsafe { session_of(context) };
     let statement = statement.cast::<ffi::sqlite3_stmt>();
+    if session.is_inherited() {
+        if event == ffi::SQLITE_TRACE_STMT {
+            // Our own locks may be held by threads that are not here.
+            // SAFETY: for this event SQLite passes a running statement.
+            unsafe { ffi::sqlite3_interrupt(ffi::sqlite3_db_handle(statement)) };
+        }
+        return 0;
+    }
     let snapshot = session.snapshot();
     if snapshot.is_some_and(|snapshot| snapshot.is_pin(statement)) {
         return 0;

@@ -91,8 +91,10 @@ pub mod faults;
 #[cfg(not(feature = "faults"))]
 #[allow(dead_code, unreachable_pub, reason = "the points and mistakes are for the checker")]
 mod faults;
+mod fork;
 mod hooks;
 mod in_force;
+mod inherited;
 mod job;
 mod lane;
 mod ledger;

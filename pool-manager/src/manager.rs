@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_config::{Change, PoolConfig, PoolConfigBuilder};
-use pool_stmt::StatementReport;
+use pool_stmt::{StatementRegistry, StatementReport};
 
 use crate::blocking::Blocking;
 use crate::builder::DatabaseManagerBuilder;
@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::factory::PoolFactory;
+use crate::fork::Bound;
 use crate::pooled::PooledConnection;
 use crate::query_cache::Manner;
 use crate::registry;
@@ -59,7 +60,7 @@ const LISTED: usize = 10;
 /// ```
 #[derive(Debug, Clone)]
 pub struct DatabaseManager {
-    engine: Arc<Engine>,
+    engine: Bound<Arc<Engine>>,
 }
 
 impl DatabaseManager {
@@ -94,7 +95,7 @@ impl DatabaseManager {
     }
 
     pub(crate) fn over(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine: Bound::new(engine) }
     }
 
     /// Returns the same calls for threads that block.
@@ -298,10 +299,10 @@ impl DatabaseManager {
         Ok(PooledConnection::new(self.engine.lease().await?))
     }
 
-    /// Returns the pool's figures, or `None` on a direct connection.
+    /// Returns the pool's figures, or `None` on a direct connection and in a child that was forked from the process that opened the pool.
     #[must_use]
     pub fn pool_stats(&self) -> Option<PoolStats> {
-        self.engine.plan().pooled.then(|| self.engine.stats())
+        (self.engine.plan().pooled && !self.engine.is_inherited()).then(|| self.engine.stats())
     }
 
     /// Lists the statements that this database knows by their SQL text, with what happened to them: prepared, found, run, rows scanned,
@@ -321,7 +322,11 @@ impl DatabaseManager {
     /// ```
     #[must_use]
     pub fn statements(&self) -> Vec<StatementReport> {
-        self.engine.statements().statements()
+        self.statements_of(StatementRegistry::statements)
+    }
+
+    fn statements_of(&self, list: impl FnOnce(&StatementRegistry) -> Vec<StatementReport>) -> Vec<StatementReport> {
+        if self.engine.is_inherited() { Vec::new() } else { list(self.engine.statements()) }
     }
 
     /// Lists the ten statements whose runs take longest on average, the slowest first, of those whose time is known.
@@ -329,7 +334,7 @@ impl DatabaseManager {
     /// See [`statements`](Self::statements).
     #[must_use]
     pub fn slowest_statements(&self) -> Vec<StatementReport> {
-        self.engine.statements().slowest(LISTED)
+        self.statements_of(|statements| statements.slowest(LISTED))
     }
 
     /// Lists the ten statements that stepped over most rows in full scans of tables, the most first, of those that do: an index may be
@@ -338,7 +343,7 @@ impl DatabaseManager {
     /// See [`statements`](Self::statements).
     #[must_use]
     pub fn scanning_statements(&self) -> Vec<StatementReport> {
-        self.engine.statements().scanning(LISTED)
+        self.statements_of(|statements| statements.scanning(LISTED))
     }
 
     /// Returns the figures of all pools of this process.

@@ -4,21 +4,19 @@
 
 use std::ops::Deref;
 
-use pool_core::OwnedLease;
-
 use crate::connection::Connection;
-use crate::driver::Driver;
+use crate::engine::Lease;
 use crate::session::Use;
 
 /// A pooled connection held by hand, from [`DatabaseManager::acquire`](crate::DatabaseManager::acquire). Derefs to
 /// [`Connection`]; goes back to the pool when dropped, with open transactions rolled back.
 #[derive(Debug)]
 pub struct PooledConnection {
-    lease: OwnedLease<Driver>,
+    lease: Lease,
 }
 
 impl PooledConnection {
-    pub(crate) fn new(lease: OwnedLease<Driver>) -> Self {
+    pub(crate) fn new(lease: Lease) -> Self {
         lease.begin(Use::Any);
         Self { lease }
     }

@@ -65,6 +65,7 @@ pub(crate) struct Settings {
 impl Engine {
     /// Takes over what an open pool can; returns what differs from the settings that were in force.
     pub(crate) fn reconfigure(&self, new: impl FnOnce() -> Result<PoolConfig>) -> Result<Option<Change>> {
+        self.own_process()?;
         // Read under the lock: of two that come at the same time the later one reads the newer settings.
         let mut waiting = self.settings().waiting.lock();
         let (old, new) = (self.config(), new()?);

@@ -4,7 +4,7 @@
 //! its lock is never held while a database is opened or closed; two callers that open one path at the same time get one pool.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +12,8 @@ use pool_config::PoolConfig;
 
 use crate::engine::{Engine, Plan};
 use crate::error::{Error, Result};
+use crate::fork::{self, PerProcess};
+use crate::inherited;
 use crate::lane::Lane;
 use crate::location::Location;
 use crate::stats::GlobalPoolStats;
@@ -39,18 +41,23 @@ struct Registry {
     direct: Vec<Weak<Engine>>,
 }
 
-static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+/// A child begins with an empty one: what its parent has open is not open to it.
+static REGISTRY: PerProcess<Mutex<Registry>> = PerProcess::new();
 
 /// Opens a database, or joins the pool that is open on it already.
 pub(crate) fn open(location: Location, plan: Plan) -> Result<Arc<Engine>> {
+    fork::watch();
+    if !inherited::let_go() {
+        return Err(Error::Forked { database: location.to_string() });
+    }
     if !plan.pooled {
         let engine = Engine::open(location.clone(), plan, lane(&location))?;
-        let mut registry = REGISTRY.lock();
+        let mut registry = REGISTRY.get().lock();
         registry.direct.retain(|engine| engine.strong_count() > 0);
         registry.direct.push(Arc::downgrade(&engine));
         return Ok(engine);
     }
-    let slot = Arc::clone(REGISTRY.lock().pools.entry(location.clone()).or_default());
+    let slot = Arc::clone(REGISTRY.get().lock().pools.entry(location.clone()).or_default());
     let opening = slot.opening.lock();
     if let Some(engine) = slot.engine().filter(|engine| !engine.is_closed()) {
         agree(&engine, &plan)?;
@@ -65,7 +72,7 @@ pub(crate) fn open(location: Location, plan: Plan) -> Result<Arc<Engine>> {
 }
 
 fn lane(location: &Location) -> Arc<Lane> {
-    let mut registry = REGISTRY.lock();
+    let mut registry = REGISTRY.get().lock();
     let known = registry.lanes.get(location).and_then(Weak::upgrade);
     known.unwrap_or_else(|| {
         let lane = Arc::new(Lane::new());
@@ -76,7 +83,7 @@ fn lane(location: &Location) -> Arc<Lane> {
 
 /// Removes what stands for pools that are gone. A slot that somebody else holds is being opened: it stays.
 fn forget_dropped() {
-    let mut registry = REGISTRY.lock();
+    let mut registry = REGISTRY.get().lock();
     registry.pools.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.engine.lock().strong_count() > 0);
     registry.lanes.retain(|_, lane| lane.strong_count() > 0);
 }
@@ -103,7 +110,7 @@ fn agree(engine: &Engine, plan: &Plan) -> Result<()> {
 
 /// All that are open, or closing.
 fn engines() -> Vec<Arc<Engine>> {
-    let registry = REGISTRY.lock();
+    let registry = REGISTRY.get().lock();
     let pooled = registry.pools.values().filter_map(|slot| slot.engine());
     let direct = registry.direct.iter().filter_map(Weak::upgrade);
     pooled.chain(direct).filter(|engine| !engine.has_finished_closing()).collect()

@@ -21,7 +21,8 @@ use rusqlite::{InterruptHandle, ffi};
 
 use crate::anchor::Anchorage;
 use crate::driver::Database;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fork::Process;
 use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
@@ -129,6 +130,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) rules: Rules,
+    /// Where it was made.
+    process: Process,
     pub(crate) publisher: Publisher,
     pub(crate) texts: Texts,
     usage: AtomicU8,
@@ -186,6 +189,7 @@ impl Session {
     pub(crate) fn new(rules: Rules, publisher: Publisher) -> Self {
         Self {
             rules,
+            process: Process::this(),
             publisher,
             texts: Texts::default(),
             usage: AtomicU8::new(Use::None as u8),
@@ -565,5 +569,16 @@ impl Session {
 
     pub(crate) fn name(&self) -> &str {
         &self.rules.name
+    }
+
+    /// Tells whether the connection is another process'; see `fork`.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process.is_gone()
+    }
+
+    /// What is said of it then.
+    pub(crate) fn forked(&self) -> Error {
+        Error::Forked { database: self.name().to_owned() }
     }
 }

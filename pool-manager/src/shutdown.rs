@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::fork::PerProcess;
 use crate::registry;
 
 /// Which signal came.
@@ -109,14 +110,14 @@ struct Listener {
     closing: usize,
 }
 
-static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
+static LISTENER: PerProcess<Mutex<Option<Listener>>> = PerProcess::new();
 
 /// One wait for a signal, and the closing that follows; over when dropped.
 struct Wait(u64);
 
 impl Wait {
     fn begin(tell: impl FnOnce(Signal) + Send + 'static) -> Result<Self> {
-        let mut listener = LISTENER.lock();
+        let mut listener = LISTENER.get().lock();
         let listener = listener.get_or_insert_default();
         if !listener.listens {
             listen()?;
@@ -130,7 +131,7 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let mut listener = LISTENER.lock();
+        let mut listener = LISTENER.get().lock();
         let listener = listener.get_or_insert_default();
         if listener.waiting.remove(&self.0).is_none() {
             listener.closing -= 1;
@@ -152,7 +153,7 @@ fn listen() -> Result<()> {
 
 fn arrived(number: i32) {
     let signal = if number == signal_hook::consts::SIGTERM { Signal::Terminate } else { Signal::Interrupt };
-    let mut listener = LISTENER.lock();
+    let mut listener = LISTENER.get().lock();
     let Some(Listener { waiting, closing, .. }) = &mut *listener else { return };
     if waiting.is_empty() {
         if *closing > 0 {

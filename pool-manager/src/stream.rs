@@ -14,7 +14,9 @@ use rusqlite::{Row, ToSql};
 
 use crate::blocking::Blocking;
 use crate::cache_calls::values;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::fork::Bound;
 use crate::lane::Unpark;
 use crate::manager::DatabaseManager;
 use crate::row_source::{Query, Source};
@@ -25,6 +27,7 @@ use crate::row_source::{Query, Source};
 /// [`next`](Self::next) needs neither. Nothing runs before it is polled first.
 #[must_use = "a stream runs no query until it is polled"]
 pub struct RowStream<T> {
+    engine: Bound<Arc<Engine>>,
     ready: std::vec::IntoIter<T>,
     state: State<T>,
 }
@@ -33,8 +36,8 @@ type Starting<T> = Pin<Box<dyn Future<Output = Result<Source<T>>> + Send>>;
 
 enum State<T> {
     /// It waits for a connection, or was not polled yet.
-    Starting(Starting<T>),
-    Running(Source<T>),
+    Starting(Bound<Starting<T>>),
+    Running(Bound<Source<T>>),
     /// What is ready is the last, and then this comes.
     Ending(Result<()>),
     Panicking(Box<dyn Any + Send>),
@@ -45,8 +48,9 @@ enum State<T> {
 impl<T> Unpin for RowStream<T> {}
 
 impl<T> RowStream<T> {
-    fn new(start: impl Future<Output = Result<Source<T>>> + Send + 'static) -> Self {
-        Self { ready: Vec::new().into_iter(), state: State::Starting(Box::pin(start)) }
+    fn new(engine: &Arc<Engine>, start: impl Future<Output = Result<Source<T>>> + Send + 'static) -> Self {
+        let state = State::Starting(Bound::new(Box::pin(start)));
+        Self { engine: Bound::new(Arc::clone(engine)), ready: Vec::new().into_iter(), state }
     }
 
     /// Returns the next row; `None` after the last, and after an error.
@@ -71,8 +75,12 @@ impl<T> Stream for RowStream<T> {
                 return Poll::Ready(Some(Ok(row)));
             }
             this.state = match &mut this.state {
+                // The thread that would send more is not here.
+                State::Starting(_) | State::Running(_) if this.engine.is_inherited() => {
+                    State::Ending(this.engine.own_process())
+                }
                 State::Starting(start) => match ready!(start.as_mut().poll(context)) {
-                    Ok(source) => State::Running(source),
+                    Ok(source) => State::Running(Bound::new(source)),
                     Err(error) => State::Ending(Err(error)),
                 },
                 State::Running(source) => {
@@ -184,7 +192,7 @@ impl DatabaseManager {
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
-        RowStream::new(async move {
+        RowStream::new(self.engine(), async move {
             let query = Query { sql, values: values?, map };
             let lease = engine.lease().await?;
             engine.produce(lease, query)
@@ -213,7 +221,7 @@ impl Blocking<'_> {
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
-        RowIter(RowStream::new(async move {
+        RowIter(RowStream::new(self.engine(), async move {
             let query = Query { sql, values: values?, map };
             let lease = engine.lease_blocking()?;
             engine.produce(lease, query)

@@ -9,38 +9,47 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::fork::PerProcess;
 use crate::snapshot::Snapshot;
 
+#[derive(Default)]
 struct State {
     snapshots: Vec<Weak<Snapshot>>,
     running: bool,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { snapshots: Vec::new(), running: false });
-static CALLED: Condvar = Condvar::new();
-static AWAKE: AtomicBool = AtomicBool::new(false);
-/// The time between two rounds in nanoseconds: the least that any database asks for.
-static PERIOD: AtomicU64 = AtomicU64::new(u64::MAX);
+#[derive(Default)]
+struct Sweeper {
+    state: Mutex<State>,
+    called: Condvar,
+    awake: AtomicBool,
+    /// The time between two rounds in nanoseconds: the least that any database asks for. Set with the first snapshot.
+    period: AtomicU64,
+}
+
+static SWEEPER: PerProcess<Sweeper> = PerProcess::new();
 
 /// Looks after a snapshot from now on. It is given up when it was not used for `idle` to twice that.
 pub(crate) fn add(snapshot: &Arc<Snapshot>, idle: Duration) {
-    let mut state = STATE.lock();
+    let sweeper = SWEEPER.get();
+    let mut state = sweeper.state.lock();
     if state.snapshots.is_empty() {
-        PERIOD.store(u64::MAX, Ordering::Relaxed);
+        sweeper.period.store(u64::MAX, Ordering::Relaxed);
     }
-    PERIOD.fetch_min(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    sweeper.period.fetch_min(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     state.snapshots.push(Arc::downgrade(snapshot));
 }
 
 /// Forgets a snapshot whose connection closes; the thread ends with the last.
 pub(crate) fn remove(snapshot: &Arc<Snapshot>) {
     let gone = Arc::downgrade(snapshot);
-    let mut state = STATE.lock();
+    let sweeper = SWEEPER.get();
+    let mut state = sweeper.state.lock();
     state.snapshots.retain(|known| !known.ptr_eq(&gone));
     let last = state.snapshots.is_empty();
     drop(state);
     if last {
-        CALLED.notify_one();
+        sweeper.called.notify_one();
     }
 }
 
@@ -49,43 +58,44 @@ pub(crate) fn remove(snapshot: &Arc<Snapshot>) {
 pub(crate) fn wake() {
     // Either this sees that the thread went to sleep, or the thread's last look before that sees the snapshot: pairs with `sleep`.
     fence(Ordering::SeqCst);
-    if !AWAKE.load(Ordering::Relaxed) {
-        call();
+    let sweeper = SWEEPER.get();
+    if !sweeper.awake.load(Ordering::Relaxed) {
+        call(sweeper);
     }
 }
 
 #[cold]
-fn call() {
-    let mut state = STATE.lock();
-    AWAKE.store(true, Ordering::Relaxed);
+fn call(sweeper: &'static Sweeper) {
+    let mut state = sweeper.state.lock();
+    sweeper.awake.store(true, Ordering::Relaxed);
     if !state.running {
         // A process that is out of threads gets another try with the next snapshot.
-        state.running = std::thread::Builder::new().name("pool-snapshots".to_owned()).spawn(run).is_ok();
-        AWAKE.store(state.running, Ordering::Relaxed);
+        state.running = std::thread::Builder::new().name("pool-snapshots".to_owned()).spawn(|| run(sweeper)).is_ok();
+        sweeper.awake.store(state.running, Ordering::Relaxed);
     }
     drop(state);
-    CALLED.notify_one();
+    sweeper.called.notify_one();
 }
 
-fn run() {
-    let mut state = STATE.lock();
+fn run(sweeper: &Sweeper) {
+    let mut state = sweeper.state.lock();
     while !state.snapshots.is_empty() {
-        let period = Duration::from_nanos(PERIOD.load(Ordering::Relaxed));
-        CALLED.wait_for(&mut state, period);
+        let period = Duration::from_nanos(sweeper.period.load(Ordering::Relaxed));
+        sweeper.called.wait_for(&mut state, period);
         if !sweep(&state) {
-            AWAKE.store(false, Ordering::Relaxed);
+            sweeper.awake.store(false, Ordering::Relaxed);
             // See `wake`.
             fence(Ordering::SeqCst);
             if sweep(&state) {
-                AWAKE.store(true, Ordering::Relaxed);
+                sweeper.awake.store(true, Ordering::Relaxed);
                 continue;
             }
-            while !AWAKE.load(Ordering::Relaxed) && !state.snapshots.is_empty() {
-                CALLED.wait(&mut state);
+            while !sweeper.awake.load(Ordering::Relaxed) && !state.snapshots.is_empty() {
+                sweeper.called.wait(&mut state);
             }
         }
     }
-    AWAKE.store(false, Ordering::Relaxed);
+    sweeper.awake.store(false, Ordering::Relaxed);
     state.running = false;
 }
 

@@ -10,6 +10,8 @@ mod cache_tables;
 mod checkpoints;
 mod chinook;
 mod closing;
+#[cfg(unix)]
+mod forks;
 mod grouping;
 mod lane;
 mod live;

@@ -48,6 +48,9 @@ impl Session {
     }
 
     pub(crate) fn explain_sqlite(&self, source: rusqlite::Error) -> Error {
+        if self.is_inherited() {
+            return self.forked();
+        }
         let stopped = matches!(primary_code(&source), Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY))
             || extended_code(&source) == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK);
         if primary_code(&source) == Some(ffi::SQLITE_AUTH) && self.shared.load(Ordering::Relaxed) {
