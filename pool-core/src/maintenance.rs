@@ -8,10 +8,8 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::{NEVER, Nanos, system_now, system_until};
 
@@ -44,7 +42,7 @@ impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Release);
         let maintenance = maintenance();
-        maintenance.call(maintenance.state.lock());
+        maintenance.call(maintenance.lock());
     }
 }
 
@@ -73,7 +71,8 @@ struct State {
     running: bool,
 }
 
-/// The thread and its work, one of each in a process.
+/// The thread and its work, one of each in a process. The lock and the wait are the standard library's: in a forked process nothing is left of
+/// those who waited, whereas the table that parking_lot keeps of them would go on to name threads that are not there.
 struct Maintenance {
     state: Mutex<State>,
     called: Condvar,
@@ -84,6 +83,11 @@ impl Maintenance {
         let state =
             State { pools: Vec::new(), tasks: Vec::new(), forgotten: Vec::new(), called: false, running: false };
         Self { state: Mutex::new(state), called: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the thread come, or come again.
@@ -104,7 +108,7 @@ fn maintenance() -> &'static Maintenance {
     if *FIRST_PROCESS.get_or_init(|| process) == process {
         return &FIRST;
     }
-    let mut forked = FORKED.lock();
+    let mut forked = FORKED.lock().unwrap_or_else(PoisonError::into_inner);
     match *forked {
         Some((known, maintenance)) if known == process => maintenance,
         _ => {
@@ -134,7 +138,7 @@ impl State {
 /// Has the thread visit a pool at the moment the pool names.
 pub(crate) fn call(pool: &PoolRef) {
     let maintenance = maintenance();
-    let mut state = maintenance.state.lock();
+    let mut state = maintenance.lock();
     state.add(pool);
     maintenance.call(state);
 }
@@ -147,7 +151,7 @@ pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
         Some(task) => {
             let pool = task.pool.clone();
             let maintenance = maintenance();
-            let mut state = maintenance.state.lock();
+            let mut state = maintenance.lock();
             state.tasks.push(task);
             maintenance.call(state);
             // Closing may have come by before the task was in the list.
@@ -162,7 +166,7 @@ pub(crate) fn start(pool: PoolRef, work: Work) -> bool {
 /// Forgets a pool that is closing and drops its unfinished tasks.
 pub(crate) fn forget(pool: &PoolRef) {
     let maintenance = maintenance();
-    let mut state = maintenance.state.lock();
+    let mut state = maintenance.lock();
     state.pools.retain(|known| !known.ptr_eq(pool));
     let (cancelled, kept) = std::mem::take(&mut state.tasks).into_iter().partition(|task| task.pool.ptr_eq(pool));
     state.tasks = kept;
@@ -178,7 +182,7 @@ pub(crate) fn forget(pool: &PoolRef) {
 fn run(maintenance: &Maintenance) {
     loop {
         let (pools, woken, cancelled) = {
-            let mut state = maintenance.state.lock();
+            let mut state = maintenance.lock();
             state.called = false;
             let pools: Vec<_> = state.pools.iter().filter_map(Weak::upgrade).collect();
             // No task is under way here: whoever was when its pool was forgotten is back in the list.
@@ -201,7 +205,7 @@ fn run(maintenance: &Maintenance) {
         }
         // Outside the lock: this may be the last reference to a pool.
         drop(pools);
-        let mut state = maintenance.state.lock();
+        let mut state = maintenance.lock();
         state.tasks.append(&mut unfinished);
         // A pool that wants no visit calls again when it does.
         let mut next = NEVER;
@@ -223,12 +227,14 @@ fn run(maintenance: &Maintenance) {
             return;
         }
         // Never under the lock: one of these may be the last reference to a pool, and dropping it calls.
-        MutexGuard::unlocked(&mut state, || gone.clear());
+        drop(state);
+        drop(gone);
+        let state = maintenance.lock();
         if !state.called {
             if next == NEVER {
-                maintenance.called.wait(&mut state);
+                drop(maintenance.called.wait(state));
             } else {
-                maintenance.called.wait_for(&mut state, system_until(next));
+                drop(maintenance.called.wait_timeout(state, system_until(next)));
             }
         }
     }

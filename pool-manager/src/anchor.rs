@@ -8,7 +8,7 @@
 //! `ledger`, and outside WAL mode, only while nothing was committed at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -18,7 +18,7 @@ use rusqlite::ffi;
 use crate::error::{Error, Result, primary_code};
 use crate::inherited::Listed;
 use crate::ledger::{Ledger, Reads};
-use crate::location::{Access, FileIdentity, Location};
+use crate::location::{Access, FileIdentity, Found, Location};
 use crate::pragmas;
 use crate::reads::Atlas;
 use crate::wal_index::WalIndex;
@@ -44,6 +44,8 @@ enum Version {
 pub(crate) struct Anchor {
     generation: u64,
     identity: Option<FileIdentity>,
+    /// Whether nobody had the right to write the file from the start: then it does not matter to this process.
+    was_read_only: bool,
     journal: String,
     page_size: u64,
     // Before the connection, which has to close last.
@@ -86,16 +88,42 @@ impl Anchor {
         };
         // From here on it only answers `stamp`, which must not wait.
         connection.busy_timeout(Duration::ZERO).map_err(named)?;
-        let identity = location.identity()?;
+        let found = location.look()?;
         let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
         let connection = Mutex::new(connection);
         let ledger = wal_index.map(Ledger::new);
-        Ok(Self { generation, identity, journal, page_size, listed, ledger, atlas: Atlas::default(), connection })
+        let identity = found.map(|found| found.identity);
+        let was_read_only = found.is_some_and(|found| found.read_only);
+        Ok(Self {
+            generation,
+            identity,
+            was_read_only,
+            journal,
+            page_size,
+            listed,
+            ledger,
+            atlas: Atlas::default(),
+            connection,
+        })
     }
 
     /// Which file this is the anchor of; `None` in memory.
     pub(crate) fn identity(&self) -> Option<FileIdentity> {
         self.identity
+    }
+
+    /// Tells whether the file that `look` finds is too short for what was written to it, as far as that can be told.
+    pub(crate) fn is_cut_off(&self, look: impl FnOnce() -> Result<Option<Found>>) -> Result<bool> {
+        let Some(ledger) = &self.ledger else { return Ok(false) };
+        let (pages, found) = ledger.wal_index().settled_pages(look);
+        // In WAL mode the first page is always there.
+        let least = u64::from(pages.unwrap_or(0)).max(1) * self.page_size;
+        Ok(found?.is_some_and(|found| Some(found.identity) == self.identity && found.size < least))
+    }
+
+    /// Tells whether the file, as found now, was made read-only since it was opened.
+    pub(crate) fn is_frozen(&self, found: Option<Found>) -> bool {
+        !self.was_read_only && found.is_some_and(|found| found.read_only)
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -216,6 +244,8 @@ pub(crate) struct Anchorage {
     since: Instant,
     /// When the file was last looked up, in nanoseconds after `since`.
     looked: AtomicU64,
+    /// Whether the file was found to have been made read-only. It orders nothing.
+    frozen: AtomicBool,
 }
 
 impl Anchorage {
@@ -225,6 +255,7 @@ impl Anchorage {
             moving: Mutex::new(()),
             since: Instant::now(),
             looked: AtomicU64::new(0),
+            frozen: AtomicBool::new(false),
         }
     }
 
@@ -235,6 +266,22 @@ impl Anchorage {
         let looked = self.looked.load(Ordering::Relaxed);
         now.saturating_sub(looked) > LOOK_INTERVAL
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Has the next caller look, however soon.
+    pub(crate) fn look_again(&self) {
+        self.looked.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes whether the file was made read-only.
+    pub(crate) fn set_frozen(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Tells whether it was.
+    #[inline]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
     }
 
     /// The anchor in force; `None` after closing.

@@ -1,6 +1,6 @@
 //! How pool-core opens, checks and cleans SQLite connections.
 //!
-//! Owns the settings each connection gets and noticing that the file under the pool was deleted or replaced. It must not know
+//! Owns the settings each connection gets and noticing that the file under the pool was deleted, replaced, cut off or made read-only. It must not know
 //! lanes of work, caches or managers. Invariant: a connection is handed out only if the file it was opened on stood under the
 //! database's name when that was last looked up, at most 50 ms before.
 
@@ -66,18 +66,31 @@ impl Database {
     #[inline]
     pub(crate) fn look(&self) -> Result<()> {
         if matches!(self.location, Location::File(_)) && self.anchorage.is_time_to_look() {
-            self.current_anchor()?;
+            // Until it is as it should be, everybody looks.
+            self.current_anchor().inspect_err(|_| self.anchorage.look_again())?;
         }
         Ok(())
     }
 
     /// Looks which file has the database's name now, and drops anchor on it if it is another one than before.
     fn current_anchor(&self) -> Result<Arc<Anchor>> {
-        let anchor = self.anchorage.of(self.location.identity()?, |generation| {
+        let found = self.location.look()?;
+        let anchor = self.anchorage.of(found.map(|found| found.identity), |generation| {
             tracing::warn!(target: "pool_manager", database = &*self.name, "the database file was replaced; opening the new one");
             Anchor::open(&self.location, self.access, generation, &self.in_force.config())
         })?;
-        anchor.ok_or_else(|| Error::Closed { database: self.name.to_string() })
+        let anchor = anchor.ok_or_else(|| Error::Closed { database: self.name.to_string() })?;
+        self.anchorage.set_frozen(self.access != Access::Read && anchor.is_frozen(found));
+        self.check_length(&anchor)?;
+        Ok(anchor)
+    }
+
+    /// Checks that nobody has cut the file off.
+    fn check_length(&self, anchor: &Anchor) -> Result<()> {
+        if anchor.is_cut_off(|| self.location.look())? {
+            return Err(Error::FileChanged { path: self.location.path(), change: "was truncated" });
+        }
+        Ok(())
     }
 
     fn connect(&self) -> Result<Connection> {
@@ -180,6 +193,9 @@ impl pool_core::Manager for Driver {
 
     async fn validate(&self, connection: &mut Connection) -> Result<()> {
         self.0.check_file(connection)?;
+        if let Some(anchor) = self.0.anchorage.current() {
+            self.0.check_length(&anchor)?;
+        }
         connection.give_up_snapshot();
         let mut probe = connection.prepare_cached("SELECT count(*) FROM sqlite_schema WHERE rootpage = 1")?;
         probe.query_row([], |_| Ok(()))?;

@@ -49,7 +49,7 @@ pub enum Error {
         /// SQLite's own error.
         source: rusqlite::Error,
     },
-    /// The file under an open pool is gone, was replaced by another one or is no database any more.
+    /// The file under an open pool is gone, was replaced by another one or was truncated.
     #[error("database file {path:?} {change}")]
     FileChanged {
         /// The canonical path.

@@ -95,6 +95,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Where it sees commits.
+    pub(crate) fn wal_index(&self) -> &WalIndex {
+        &self.wal_index
+    }
+
     pub(crate) fn new(wal_index: WalIndex) -> Self {
         let published = Published::new(wal_index.read());
         Self {

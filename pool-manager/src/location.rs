@@ -40,6 +40,16 @@ pub(crate) struct FileIdentity {
     file: u64,
 }
 
+/// A database file, as its folder shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) identity: FileIdentity,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// Whether nobody has the right to write it.
+    pub(crate) read_only: bool,
+}
+
 /// How many symbolic links are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
@@ -128,9 +138,18 @@ impl Location {
 
     /// Looks the file up in its folder: which file has this name now? `None` for a database in memory.
     pub(crate) fn identity(&self) -> Result<Option<FileIdentity>> {
+        Ok(self.look()?.map(|found| found.identity))
+    }
+
+    /// The same with what else can be seen from there.
+    pub(crate) fn look(&self) -> Result<Option<Found>> {
         let Self::File(path) = self else { return Ok(None) };
         match std::fs::metadata(path) {
-            Ok(found) => Ok(Some(FileIdentity::of(&found))),
+            Ok(found) => Ok(Some(Found {
+                identity: FileIdentity::of(&found),
+                size: found.len(),
+                read_only: found.permissions().readonly(),
+            })),
             Err(_) => Err(Error::FileChanged { path: path.clone(), change: "is missing" }),
         }
     }

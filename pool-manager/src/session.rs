@@ -58,6 +58,8 @@ enum Refusal {
     TransactionEnded,
     /// It would end a transaction that others share.
     EndsShared,
+    /// It writes, but the file was made read-only.
+    Frozen,
     /// Its caller went away.
     Cancelled,
     /// The pool is closing and its deadline has passed.
@@ -294,7 +296,9 @@ impl Session {
     ///
     /// Names why no permit came.
     pub(crate) fn enter_lane(&self) -> Result<()> {
-        self.wait_for_permit(true).map_err(|refusal| {
+        let frozen = self.rules.anchorage.is_frozen();
+        let entered = if frozen { Err(Refusal::Frozen) } else { self.wait_for_permit(true) };
+        entered.map_err(|refusal| {
             let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
             self.refusal_error(refusal, rusqlite::Error::SqliteFailure(interrupted, None))
         })
@@ -303,7 +307,7 @@ impl Session {
     /// Takes the permit to write, if nobody has it or waits for it, for a use on a thread that others wait for: what takes long is left
     /// to others.
     pub(crate) fn try_enter_lane(&self) -> bool {
-        if nesting::writes_here(&self.rules.lane) {
+        if nesting::writes_here(&self.rules.lane) || self.rules.anchorage.is_frozen() {
             return false;
         }
         let permit = self.rules.lane.try_exclusive();
@@ -413,6 +417,7 @@ impl Session {
             },
             Use::Any => match kind() {
                 Kind::Reads if !self.rules.serial => Verdict::Run,
+                Kind::Writes | Kind::Upgrades if self.rules.anchorage.is_frozen() => self.refuse(Refusal::Frozen),
                 kind => self.take_permit(kind, true),
             },
         }

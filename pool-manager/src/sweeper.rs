@@ -4,10 +4,8 @@
 //! connection, the thread is awake, or whoever took the snapshot wakes it before going on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::fork::PerProcess;
 use crate::snapshot::Snapshot;
@@ -18,6 +16,7 @@ struct State {
     running: bool,
 }
 
+/// The lock and the wait are the standard library's: see `maintenance` in pool-core, which a fork must not upset either.
 #[derive(Default)]
 struct Sweeper {
     state: Mutex<State>,
@@ -29,10 +28,17 @@ struct Sweeper {
 
 static SWEEPER: PerProcess<Sweeper> = PerProcess::new();
 
+impl Sweeper {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Looks after a snapshot from now on. It is given up when it was not used for `idle` to twice that.
 pub(crate) fn add(snapshot: &Arc<Snapshot>, idle: Duration) {
     let sweeper = SWEEPER.get();
-    let mut state = sweeper.state.lock();
+    let mut state = sweeper.lock();
     if state.snapshots.is_empty() {
         sweeper.period.store(u64::MAX, Ordering::Relaxed);
     }
@@ -44,7 +50,7 @@ pub(crate) fn add(snapshot: &Arc<Snapshot>, idle: Duration) {
 pub(crate) fn remove(snapshot: &Arc<Snapshot>) {
     let gone = Arc::downgrade(snapshot);
     let sweeper = SWEEPER.get();
-    let mut state = sweeper.state.lock();
+    let mut state = sweeper.lock();
     state.snapshots.retain(|known| !known.ptr_eq(&gone));
     let last = state.snapshots.is_empty();
     drop(state);
@@ -66,7 +72,7 @@ pub(crate) fn wake() {
 
 #[cold]
 fn call(sweeper: &'static Sweeper) {
-    let mut state = sweeper.state.lock();
+    let mut state = sweeper.lock();
     sweeper.awake.store(true, Ordering::Relaxed);
     if !state.running {
         // A process that is out of threads gets another try with the next snapshot.
@@ -78,10 +84,10 @@ fn call(sweeper: &'static Sweeper) {
 }
 
 fn run(sweeper: &Sweeper) {
-    let mut state = sweeper.state.lock();
+    let mut state = sweeper.lock();
     while !state.snapshots.is_empty() {
         let period = Duration::from_nanos(sweeper.period.load(Ordering::Relaxed));
-        sweeper.called.wait_for(&mut state, period);
+        state = sweeper.called.wait_timeout(state, period).unwrap_or_else(PoisonError::into_inner).0;
         if !sweep(&state) {
             sweeper.awake.store(false, Ordering::Relaxed);
             // See `wake`.
@@ -91,7 +97,7 @@ fn run(sweeper: &Sweeper) {
                 continue;
             }
             while !sweeper.awake.load(Ordering::Relaxed) && !state.snapshots.is_empty() {
-                sweeper.called.wait(&mut state);
+                state = sweeper.called.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }

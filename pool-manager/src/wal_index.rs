@@ -66,6 +66,25 @@ impl WalIndex {
         NonNull::new(region.cast()).map(Self)
     }
 
+    /// Tells how many pages the database file has at least, where that can be told: while all of the log is in it, nobody makes it shorter.
+    ///
+    /// `look` is called in between, and whatever it found goes with the number.
+    pub(crate) fn settled_pages<T>(&self, look: impl FnOnce() -> T) -> (Option<u32>, T) {
+        let before = (self.read(), self.backfilled());
+        let found = look();
+        let settled = (self.read(), self.backfilled()) == before && before.1 == before.0[4];
+        // `nPage` and `mxFrame` of the header: https://www.sqlite.org/walformat.html, section 2.1.
+        (settled.then_some(before.0[5]), found)
+    }
+
+    /// How many frames of the log are in the database file: `nBackfill`, behind the two copies of the header.
+    fn backfilled(&self) -> u32 {
+        // SAFETY: as in `read`; the number lies in the same region, at an offset of 96 bytes.
+        let backfilled = unsafe { &*self.0.as_ptr().cast::<AtomicU32>().add(24) };
+        // Acquire: stored by a checkpoint after it has written and cut the file.
+        backfilled.load(Ordering::Acquire)
+    }
+
     /// Reads the header. It may be torn by a commit under way: then it equals neither the old nor the new one.
     #[inline]
     pub(crate) fn read(&self) -> Header {

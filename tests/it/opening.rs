@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_manager::{DatabaseManager, Error, PoolConfig};
 
-use crate::support::{TestDb, count};
+use crate::support::{TestDb, count, eventually};
 
 #[test]
 fn managers_of_one_file_share_one_pool_whatever_they_call_it() {
@@ -220,4 +220,78 @@ fn figures_do_not_wait_for_a_pool_that_is_being_opened() {
         locker.execute_batch("ROLLBACK").unwrap();
         opening.join().unwrap();
     });
+}
+
+/// A pool on a file whose pages are all in it, and the file's size.
+fn written_back() -> (TestDb, u64) {
+    let test = TestDb::with_defaults();
+    test.fill(5_000);
+    let moved = test.db.blocking().execute_with_pool(|conn| {
+        Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?)
+    });
+    assert_eq!(moved.unwrap(), 0);
+    let size = std::fs::metadata(test.path()).unwrap().len();
+    assert!(size > 40_000, "{size}");
+    (test, size)
+}
+
+#[test]
+fn a_file_that_is_truncated_under_the_pool_is_noticed_and_named() {
+    for part in [0, 2] {
+        let (test, size) = written_back();
+        let content = std::fs::read(test.path()).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(test.path()).unwrap();
+        file.set_len(if part == 0 { 0 } else { size / part }).unwrap();
+        let one = || {
+            test.db
+                .blocking()
+                .execute_cached("one", None, |conn| Ok(conn.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?))
+        };
+        eventually("it is noticed", || matches!(one(), Err(Error::FileChanged { change: "was truncated", .. })));
+        // By everybody, and not only by the one who looked first.
+        for _ in 0..5 {
+            assert!(matches!(one(), Err(Error::FileChanged { .. })));
+            assert!(matches!(test.db.blocking().read(|_| Ok(())), Err(Error::FileChanged { .. })));
+            assert!(matches!(test.db.blocking().write(|_| Ok(())), Err(Error::FileChanged { .. })));
+        }
+        // A restored file is taken as it is.
+        std::fs::write(test.path(), content).unwrap();
+        eventually("it is noticed, too", || one().is_ok());
+        assert_eq!(count(&test.db, "t").unwrap(), 5_000);
+    }
+}
+
+#[test]
+fn a_file_that_grows_and_shrinks_by_sqlite_is_not_taken_for_truncated() {
+    let (test, size) = written_back();
+    let db = test.db.blocking();
+    for _ in 0..3 {
+        db.write(|tx| Ok(tx.execute_batch("CREATE TABLE large AS SELECT * FROM t; DROP TABLE large")?)).unwrap();
+        db.execute_with_pool(|conn| Ok(conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?)).unwrap();
+        assert!(std::fs::metadata(test.path()).unwrap().len() <= size);
+        db.execute_with_pool(|conn| Ok(conn.execute_batch("DELETE FROM t WHERE id % 3 = 0; VACUUM")?)).unwrap();
+        // Each new connection looks.
+        let direct = DatabaseManager::builder().path(test.path()).use_pool(false).build().unwrap();
+        direct.blocking().read(|_| Ok(())).unwrap();
+        db.read(|_| Ok(())).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_made_read_only_under_the_pool_is_noticed_by_those_who_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let (test, _) = written_back();
+    let db = test.db.blocking();
+    let allow = |mode| std::fs::set_permissions(test.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o444);
+    let write = || db.write(|tx| Ok(tx.execute("UPDATE t SET value = 1 WHERE id = 1", [])?));
+    eventually("it is noticed", || {
+        matches!(write(), Err(Error::ReadOnly { place: "the database file was made read-only", .. }))
+    });
+    let update = db.execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = 2", [])?));
+    assert!(matches!(update, Err(Error::ReadOnly { .. })), "{update:?}");
+    assert_eq!(count(&test.db, "t").unwrap(), 5_000, "who reads goes on");
+    allow(0o644);
+    eventually("it may be written again", || write().is_ok());
 }

@@ -71,6 +71,7 @@ impl Session {
             Refusal::Writes => {
                 Error::ReadOnly { place: "a read closure only reads; use write or execute_with_pool", source }
             }
+            Refusal::Frozen => Error::ReadOnly { place: "the database file was made read-only", source },
             Refusal::Lane(NoTurn::TimedOut(waited)) => Error::WriteLaneTimeout { waited },
             Refusal::Lane(NoTurn::Closed | NoTurn::Stopped) => Error::Closed { database: self.name().to_owned() },
             Refusal::Nested => Error::WouldDeadlock { what: "the write lane" },
