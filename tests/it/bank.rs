@@ -119,7 +119,7 @@ fn bank(round: String, path: &Path) {
             .read(|conn| Ok(conn.query_row("SELECT sum(balance) FROM accounts", [], |row| row.get(0))?))
             .unwrap();
         if sum != ACCOUNTS * BALANCE {
-            println!("wrong sum {sum} .");
+            std::io::stdout().lock().write_all(format!("wrong sum {sum} .\n").as_bytes()).unwrap();
         }
         let from = dice.below(ACCOUNTS as u64) as i64;
         let to = (from + 1) % ACCOUNTS;

@@ -104,7 +104,7 @@ async fn every_path_gives_the_rows_of_the_plain_driver() {
             }
             let written = db.write(move |tx| pooled(tx, sql)).await.unwrap();
             assert_eq!(&written, expected, "{}", what("in a transaction"));
-            assert_eq!(&pooled(&*db.acquire().await.unwrap(), sql).unwrap(), expected, "{}", what("held by hand"));
+            assert_eq!(&pooled(&db.acquire().await.unwrap(), sql).unwrap(), expected, "{}", what("held by hand"));
             assert_eq!(&plain(&db.acquire().await.unwrap(), sql), expected, "{}", what("plain calls"));
             let (blocking, iterated) = tokio::task::block_in_place(|| {
                 let rows = db.blocking().read_stream(sql, &[], values);

@@ -237,11 +237,11 @@ fn written_back() -> (TestDb, u64) {
 
 #[test]
 fn a_file_that_is_truncated_under_the_pool_is_noticed_and_named() {
-    for part in [0, 2] {
+    for to in [|_| 0, |size| size / 2] {
         let (test, size) = written_back();
         let content = std::fs::read(test.path()).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(test.path()).unwrap();
-        file.set_len(if part == 0 { 0 } else { size / part }).unwrap();
+        file.set_len(to(size)).unwrap();
         let one = || {
             test.db
                 .blocking()
