@@ -120,6 +120,8 @@ impl Connection {
         config: &PoolConfig,
         origin: Origin,
     ) -> Result<Self> {
+        // At once: so far SQLite has taken no locks on it.
+        let opened = Listed::file_of(&connection);
         hooks::install_busy_handler(&connection, &session)?;
         connection.execute_batch(&pragmas::of_connection(config))?;
         let mut is_plain = true;
@@ -133,7 +135,8 @@ impl Connection {
         session.set_interrupt(connection.get_interrupt_handle());
         let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
         let statements = StatementConnection::new(connection, registry, capacity);
-        let listed = Listed::file_of(&statements);
+        // From here on it goes before the connection, whatever fails.
+        let listed = opened;
         // SAFETY: the handle is only kept for callbacks of this very connection.
         session.publisher.set_up(unsafe { statements.handle() }, statements.overheard());
         statements.know_functions(functions);
