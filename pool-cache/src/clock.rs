@@ -31,6 +31,17 @@ impl Clock {
         Clock(Source::System(Monotonic::start()))
     }
 
+    /// Tells the time since the clock was created, for who keeps something else by the time of a cache.
+    ///
+    /// ```
+    /// let time = pool_cache::ManualClock::new();
+    /// time.advance(std::time::Duration::from_secs(2));
+    /// assert_eq!(time.clock().elapsed().as_secs(), 2);
+    /// ```
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now())
+    }
+
     /// Tells the nanoseconds since the clock was created.
     pub(crate) fn now(&self) -> u64 {
         match &self.0 {

@@ -63,6 +63,18 @@ declare_choice! {
 }
 
 declare_choice! {
+    /// When cached results are compared with what other processes have committed.
+    ExternalWriters {
+        /// At every hit: no result is older than any commit.
+        Strict = "strict",
+        /// Every so often: a result may be older than a commit of another process by that time.
+        Poll = "poll",
+        /// Never: for databases that no other process writes.
+        None = "none",
+    }
+}
+
+declare_choice! {
     /// Where queries run.
     WorkPlacement {
         /// Where measured times say: short work on the caller's thread, long work on one that may block.
@@ -82,6 +94,9 @@ mod tests {
     fn every_word_reads_back_as_its_choice() {
         for choice in Synchronous::ALL {
             assert_eq!(Synchronous::find(&choice.to_string()), Some(*choice));
+        }
+        for choice in ExternalWriters::ALL {
+            assert_eq!(ExternalWriters::find(&choice.to_string()), Some(*choice));
         }
         for choice in WorkPlacement::ALL {
             assert_eq!(WorkPlacement::find(&choice.to_string()), Some(*choice));

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::choice::{Synchronous, WorkPlacement};
+use crate::choice::{ExternalWriters, Synchronous, WorkPlacement};
 use crate::kind::{self, Kind};
 use crate::section::Section;
 use crate::table::{days, gib, hours, kib, mib, micros, millis, mins, secs, typed, with_keys};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use figment::value::Value as Raw;
 
-use crate::choice::{Synchronous, WorkPlacement};
+use crate::choice::{ExternalWriters, Synchronous, WorkPlacement};
 use crate::quantity::{Malformed, ShownDuration, ShownSize, parse_duration, parse_size};
 use crate::value::{Value, whole_millis};
 
@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Share,
     Time { min: Duration, max: Duration, never: bool },
     Synchronous,
+    ExternalWriters,
     WorkPlacement,
 }
 
@@ -68,6 +69,10 @@ pub(crate) const fn lasting(min: Duration, max: Duration) -> Kind {
 
 pub(crate) const fn synchronous() -> Kind {
     Kind::Synchronous
+}
+
+pub(crate) const fn external_writers() -> Kind {
+    Kind::ExternalWriters
 }
 
 pub(crate) const fn work_placement() -> Kind {
@@ -166,6 +171,7 @@ impl Kind {
                 format!("from {min} to {max}, as a whole number of milliseconds or text like \"10s\"{or}")
             }
             Kind::Synchronous => listed(Synchronous::WORDS),
+            Kind::ExternalWriters => listed(ExternalWriters::WORDS),
             Kind::WorkPlacement => listed(WorkPlacement::WORDS),
         }
     }
@@ -175,7 +181,7 @@ impl Kind {
             Kind::Count { unit, .. } => Some(unit),
             Kind::Size { .. } | Kind::PowerOfTwo { .. } => Some("bytes"),
             Kind::Time { .. } => Some("milliseconds"),
-            Kind::Flag | Kind::Share | Kind::Synchronous | Kind::WorkPlacement => None,
+            Kind::Flag | Kind::Share | Kind::Synchronous | Kind::ExternalWriters | Kind::WorkPlacement => None,
         }
     }
 
@@ -201,6 +207,9 @@ impl Kind {
             (Kind::Synchronous, Raw::String(_, text)) => {
                 Value::Synchronous(Synchronous::find(text.trim()).ok_or(Fault::UnknownChoice)?)
             }
+            (Kind::ExternalWriters, Raw::String(_, text)) => {
+                Value::ExternalWriters(ExternalWriters::find(text.trim()).ok_or(Fault::UnknownChoice)?)
+            }
             (Kind::WorkPlacement, Raw::String(_, text)) => {
                 Value::WorkPlacement(WorkPlacement::find(text.trim()).ok_or(Fault::UnknownChoice)?)
             }
@@ -214,6 +223,7 @@ impl Kind {
         match (self, value) {
             (Kind::Flag, Value::Flag(_))
             | (Kind::Synchronous, Value::Synchronous(_))
+            | (Kind::ExternalWriters, Value::ExternalWriters(_))
             | (Kind::WorkPlacement, Value::WorkPlacement(_))
             | (Kind::Time { never: true, .. }, Value::Never)
             | (Kind::Count { unlimited: true, .. } | Kind::Size { unlimited: true, .. }, Value::Unlimited) => Ok(()),
@@ -314,8 +324,10 @@ pub(crate) fn raw(value: Value) -> Raw {
             None => Raw::from(ShownDuration(duration).to_string()),
         },
         Value::Share(share) => Raw::from(share.as_f64()),
-        Value::Never | Value::Unlimited | Value::Synchronous(_) | Value::WorkPlacement(_) => {
-            Raw::from(value.to_string())
-        }
+        Value::Never
+        | Value::Unlimited
+        | Value::Synchronous(_)
+        | Value::ExternalWriters(_)
+        | Value::WorkPlacement(_) => Raw::from(value.to_string()),
     }
 }

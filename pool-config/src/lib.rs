@@ -39,7 +39,7 @@
 //! | size | `4096` (bytes) or `"64 MiB"` | the same, without quotes | `u64`, bytes |
 //! | count or size that may be endless | the same, or `"unlimited"` | the same, without quotes | a number, or `None` |
 //! | share | `0.1` | `0.1` | `f64` |
-//! | choice | `"normal"` | `normal` | [`Synchronous`], [`WorkPlacement`] |
+//! | choice | `"normal"` | `normal` | [`Synchronous`], [`ExternalWriters`], [`WorkPlacement`] |
 //!
 //! Keys are spelled `max_connections` or `maxConnections`, tables `[databases.NAME]` hold what is special to one
 //! database (see [`PoolConfigBuilder::build_for`]). [`Key`] lists every key with its meaning.
@@ -95,7 +95,7 @@ pub use figment;
 
 pub use builder::PoolConfigBuilder;
 pub use change::{Change, ChangedKey};
-pub use choice::{Synchronous, WorkPlacement};
+pub use choice::{ExternalWriters, Synchronous, WorkPlacement};
 pub use config::{PoolConfig, Spelled};
 pub use error::{ConfigError, Problem};
 pub use explain::Explanation;

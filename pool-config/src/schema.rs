@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::choice::{Synchronous, WorkPlacement};
+use crate::choice::{ExternalWriters, Synchronous, WorkPlacement};
 use crate::config::PoolConfig;
 use crate::key::Key;
 use crate::kind::{Kind, NEVER, UNLIMITED};
@@ -96,6 +96,7 @@ fn shape(kind: Kind) -> Map<String, Json> {
         Kind::Share => vec![json!({ "type": "number", "minimum": 0, "maximum": 1 })],
         Kind::Time { min, max, .. } => vec![millis(min, max), text(time_pattern())],
         Kind::Synchronous => vec![json!({ "enum": Synchronous::WORDS }), word(Synchronous::WORDS)],
+        Kind::ExternalWriters => vec![json!({ "enum": ExternalWriters::WORDS }), word(ExternalWriters::WORDS)],
         Kind::WorkPlacement => vec![json!({ "enum": WorkPlacement::WORDS }), word(WorkPlacement::WORDS)],
     };
     match kind {

@@ -151,6 +151,15 @@ macro_rules! with_keys {
             /// Zero chooses by the size of the cache and by what the machine can run at once. Rounded up to a power of two.
             cache_shards "cacheShards" CacheShards: count("parts", 0, 4_096) = 0, reopen;
 
+            /// Chooses when the cache of query results finds out what other processes have committed.
+            ///
+            /// `strict` looks at every hit, `poll` every `external_poll_interval`, `none` does not look. Commits of this
+            /// process are never missed. Outside WAL mode a file is always looked at.
+            external_writers "externalWriters" ExternalWriters: external_writers() = ExternalWriters::Strict;
+
+            /// Limits how long a hit may miss what another process has committed, where `external_writers` is `poll`.
+            external_poll_interval "externalPollInterval" ExternalPollInterval: time(millis(1), days(365)) = secs(1);
+
             /// Chooses how hard SQLite makes sure that a commit reached the disk.
             ///
             /// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
@@ -252,6 +261,7 @@ macro_rules! typed {
     (lasting) => { ::std::option::Option<::std::time::Duration> };
     (flag) => { bool };
     (synchronous) => { $crate::Synchronous };
+    (external_writers) => { $crate::ExternalWriters };
     (work_placement) => { $crate::WorkPlacement };
 }
 pub(crate) use typed;

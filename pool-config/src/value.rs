@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::choice::{Synchronous, WorkPlacement};
+use crate::choice::{ExternalWriters, Synchronous, WorkPlacement};
 use crate::quantity::{ShownDuration, ShownSize};
 
 /// The value of a setting.
@@ -32,6 +32,8 @@ pub enum Value {
     Share(Share),
     /// How hard a commit is pushed to disk.
     Synchronous(Synchronous),
+    /// When commits of other processes are looked for.
+    ExternalWriters(ExternalWriters),
     /// Where queries run.
     WorkPlacement(WorkPlacement),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Value {
             Value::Unlimited => formatter.write_str("unlimited"),
             Value::Share(share) => write!(formatter, "{}", share.as_f64()),
             Value::Synchronous(choice) => write!(formatter, "{choice}"),
+            Value::ExternalWriters(choice) => write!(formatter, "{choice}"),
             Value::WorkPlacement(choice) => write!(formatter, "{choice}"),
         }
     }
@@ -65,9 +68,11 @@ impl Serialize for Value {
                 None => serializer.collect_str(&ShownDuration(duration)),
             },
             Value::Share(share) => serializer.serialize_f64(share.as_f64()),
-            Value::Never | Value::Unlimited | Value::Synchronous(_) | Value::WorkPlacement(_) => {
-                serializer.collect_str(self)
-            }
+            Value::Never
+            | Value::Unlimited
+            | Value::Synchronous(_)
+            | Value::ExternalWriters(_)
+            | Value::WorkPlacement(_) => serializer.collect_str(self),
         }
     }
 }
@@ -84,6 +89,7 @@ impl Value {
             Value::Unlimited => "unlimited",
             Value::Share(_) => "a share",
             Value::Synchronous(_) => "a synchronous mode",
+            Value::ExternalWriters(_) => "a choice about other writers",
             Value::WorkPlacement(_) => "a work placement",
         }
     }
@@ -160,6 +166,7 @@ typed_by_variant! {
     u64: Size;
     Duration: Time;
     Synchronous: Synchronous;
+    ExternalWriters: ExternalWriters;
     WorkPlacement: WorkPlacement;
 }
 

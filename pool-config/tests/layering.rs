@@ -9,7 +9,8 @@ use pool_config::figment::providers::Serialized;
 use pool_config::figment::value::{Dict, Map};
 use pool_config::figment::{self, Metadata, Profile, Provider};
 use pool_config::{
-    Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Setting, Spelling, Synchronous, Value, WorkPlacement,
+    ExternalWriters, Key, Origin, PoolConfig, PoolConfigBuilder, Preset, Setting, Spelling, Synchronous, Value,
+    WorkPlacement,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -52,6 +53,7 @@ fn value_of(key: Key) -> BoxedStrategy<Value> {
         (_, Value::Time(_)) => duration().prop_map(Value::Time).boxed(),
         (_, Value::Share(_)) => (0.0..=1.0f64).prop_map(|share| Value::Share(share.into())).boxed(),
         (_, Value::Synchronous(_)) => select(Synchronous::ALL).prop_map(Value::Synchronous).boxed(),
+        (_, Value::ExternalWriters(_)) => select(ExternalWriters::ALL).prop_map(Value::ExternalWriters).boxed(),
         (_, Value::WorkPlacement(_)) => select(WorkPlacement::ALL).prop_map(Value::WorkPlacement).boxed(),
         (_, other) => panic!("{key} has a default of an unknown kind: {other:?}"),
     }

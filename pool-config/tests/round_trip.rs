@@ -62,6 +62,7 @@ fn the_serialized_defaults_are_those_of_the_description() {
         "closeTimeout": 10_000, "enableStatementPooling": true, "statementCacheSize": 64, "statementWarmCount": 32,
         "statementWarmBudget": 1, "statementRegistrySize": 1_024, "enableQueryCache": true, "maxCacheSize": 1_000,
         "maxCacheWeight": 67_108_864, "cacheTtl": 300_000, "cacheTtlJitter": 0.1, "cacheShards": 0,
+        "externalWriters": "strict", "externalPollInterval": 1_000,
         "synchronous": "normal", "busyTimeout": 5_000, "foreignKeys": true,
         "pageSize": 4_096, "pageCacheSize": 2_097_152, "mmapSize": 268_435_456, "walAutocheckpoint": 1_000,
         "walSizeLimit": 67_108_864, "checkpointTimeout": 200, "longRead": 10_000, "sharedSnapshots": true, "snapshotIdle": 5, "workPlacement": "adaptive",
@@ -80,7 +81,9 @@ fn one_step_beyond_a_limit_is_refused() {
             (_, Some(Value::Size(most))) => Value::Size(most + 1),
             (_, Some(Value::Time(most))) => Value::Time(*most + micro),
             (_, Some(Value::Share(most))) => Value::Share((most.as_f64() + 1e-9).into()),
-            (_, Some(Value::Flag(_) | Value::Synchronous(_) | Value::WorkPlacement(_))) => continue,
+            (_, Some(Value::Flag(_) | Value::Synchronous(_) | Value::ExternalWriters(_) | Value::WorkPlacement(_))) => {
+                continue;
+            }
             other => panic!("{key} has no step beyond {other:?}"),
         };
         assert!(base().set(key, beyond).build().is_err(), "{key} = {beyond}");

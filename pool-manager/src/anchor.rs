@@ -5,13 +5,16 @@
 //! It answers one question for the query cache: is what was read since a moment still true? It must not know who asks.
 //!
 //! Invariant: a stamp holds only while no commit of any connection of any process has changed what was read, as far as that is known; see
-//! `ledger`, and outside WAL mode, only while nothing was committed at all.
+//! `ledger`, and outside WAL mode, only while nothing was committed at all. With [`Lookout::Never`] and between two looks of
+//! [`Lookout::Every`] that is promised for the commits of this process alone. A database in memory has no others: its ledger is told of all
+//! commits, and the counter is only asked while one is under way. A file outside WAL mode is looked at each time, whatever the settings say.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use pool_cache::Clock;
 use pool_config::PoolConfig;
 use rusqlite::ffi;
 
@@ -31,12 +34,33 @@ pub(crate) struct Stamp {
     version: Version,
 }
 
+impl Stamp {
+    /// The number of the ledger.
+    pub(crate) fn number(&self) -> u64 {
+        match self.version {
+            Version::Wal(number) | Version::Counter(_, number) => number,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Version {
     /// A number of the ledger.
     Wal(u64),
-    /// `PRAGMA data_version` of the anchor, which never commits itself: <https://www.sqlite.org/pragma.html#pragma_data_version>
-    Counter(i64),
+    /// `PRAGMA data_version` of the anchor, which never commits itself, and a number of the ledger:
+    /// <https://www.sqlite.org/pragma.html#pragma_data_version>
+    Counter(i64, u64),
+}
+
+/// When to look whether somebody outside this process has committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lookout<'a> {
+    /// Each time.
+    Always,
+    /// When this time has passed since the last look.
+    Every(Duration, &'a Clock),
+    /// Not at all.
+    Never,
 }
 
 /// The anchor of one database file or database in memory.
@@ -51,7 +75,10 @@ pub(crate) struct Anchor {
     // Before the connection, which has to close last.
     #[expect(dead_code, reason = "held")]
     listed: Listed,
-    ledger: Option<Ledger>,
+    ledger: Arc<Ledger>,
+    in_wal: bool,
+    /// When it was last looked whether a stranger has committed, by the clock of `Lookout::Every`, in nanoseconds.
+    looked: AtomicU64,
     atlas: Atlas,
     connection: Mutex<rusqlite::Connection>,
 }
@@ -91,9 +118,13 @@ impl Anchor {
         let found = location.look()?;
         let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
         let connection = Mutex::new(connection);
-        let ledger = wal_index.map(Ledger::new);
         let identity = found.map(|found| found.identity);
         let was_read_only = found.is_some_and(|found| found.read_only);
+        let in_wal = wal_index.is_some();
+        let ledger = match (wal_index, identity) {
+            (Some(wal_index), Some(identity)) => Ledger::of_file(identity, wal_index),
+            (wal_index, _) => Arc::new(Ledger::new(wal_index)),
+        };
         Ok(Self {
             generation,
             identity,
@@ -102,6 +133,8 @@ impl Anchor {
             page_size,
             listed,
             ledger,
+            in_wal,
+            looked: AtomicU64::new(0),
             atlas: Atlas::default(),
             connection,
         })
@@ -114,8 +147,8 @@ impl Anchor {
 
     /// Tells whether the file that `look` finds is too short for what was written to it, as far as that can be told.
     pub(crate) fn is_cut_off(&self, look: impl FnOnce() -> Result<Option<Found>>) -> Result<bool> {
-        let Some(ledger) = &self.ledger else { return Ok(false) };
-        let (pages, found) = ledger.wal_index().settled_pages(look);
+        let Some(wal_index) = self.ledger.wal_index() else { return Ok(false) };
+        let (pages, found) = wal_index.settled_pages(look);
         // In WAL mode the first page is always there.
         let least = u64::from(pages.unwrap_or(0)).max(1) * self.page_size;
         Ok(found?.is_some_and(|found| Some(found.identity) == self.identity && found.size < least))
@@ -137,7 +170,7 @@ impl Anchor {
 
     /// Tells whether the file is in WAL mode, with a wal-index in shared memory.
     pub(crate) fn has_wal_index(&self) -> bool {
-        self.ledger.is_some()
+        self.in_wal
     }
 
     /// The size of the file's pages, in bytes.
@@ -147,29 +180,71 @@ impl Anchor {
 
     /// Takes a stamp; `None` when it can't be told now (outside WAL mode, while somebody commits).
     #[inline]
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let version = match &self.ledger {
-            Some(ledger) => Version::Wal(ledger.moment()),
-            None => Version::Counter(self.data_version()?),
+    pub(crate) fn stamp(&self, lookout: Lookout<'_>) -> Option<Stamp> {
+        let version = if self.in_wal {
+            match lookout {
+                Lookout::Always => _ = self.ledger.look(),
+                Lookout::Every(interval, clock) => {
+                    if let Some(now) = self.is_due(interval, clock)
+                        && self.ledger.look()
+                    {
+                        self.looked.fetch_max(now, Ordering::Release);
+                    }
+                }
+                Lookout::Never => {}
+            }
+            Version::Wal(self.ledger.moment())
+        } else {
+            let number = self.ledger.moment();
+            Version::Counter(self.data_version()?, number)
         };
         Some(Stamp { generation: self.generation, version })
     }
 
+    /// Tells whether it is time for a look, and then what time it is.
+    #[inline]
+    fn is_due(&self, interval: Duration, clock: &Clock) -> Option<u64> {
+        let now = nanos(clock.elapsed());
+        // Pairs with the `fetch_max` of who has looked: what was published by then is seen.
+        let looked = self.looked.load(Ordering::Acquire);
+        (now.saturating_sub(looked) >= nanos(interval)).then_some(now)
+    }
+
     /// Tells whether what was read after the stamp was taken is still true.
     #[inline]
-    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads) -> bool {
+    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
         stamp.generation == self.generation
-            && match (&self.ledger, stamp.version) {
-                (Some(ledger), Version::Wal(moment)) => ledger.holds(moment, reads),
-                (None, Version::Counter(counter)) => self.data_version() == Some(counter),
-                _ => false,
+            && match stamp.version {
+                Version::Wal(moment) => match lookout {
+                    Lookout::Always => self.ledger.holds(moment, reads),
+                    Lookout::Never => self.ledger.holds_here(moment, reads),
+                    Lookout::Every(interval, clock) => match self.is_due(interval, clock) {
+                        None => self.ledger.holds_here(moment, reads),
+                        Some(now) => {
+                            let holds = self.ledger.holds(moment, reads);
+                            if holds {
+                                self.looked.fetch_max(now, Ordering::Release);
+                            }
+                            holds
+                        }
+                    },
+                },
+                Version::Counter(_, moment) if self.identity.is_none() && !self.ledger.is_under_way() => {
+                    self.ledger.holds_here(moment, reads)
+                }
+                Version::Counter(counter, _) => self.data_version() == Some(counter),
             }
     }
 
     /// The ledger, in WAL mode.
     #[inline]
     pub(crate) fn ledger(&self) -> Option<&Ledger> {
-        self.ledger.as_ref()
+        self.in_wal.then_some(&*self.ledger)
+    }
+
+    /// The ledger in which connections enter their commits, in any mode.
+    pub(crate) fn commits(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// What is known of the schema, true as long as the ledger says.
@@ -208,6 +283,10 @@ impl Anchor {
         connection.busy_timeout(Duration::ZERO)?;
         Ok(waited?)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn journal_mode(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
@@ -291,14 +370,14 @@ impl Anchorage {
 
     /// Takes a stamp; `None` when it can't be told now.
     #[inline]
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.anchor.read().as_ref()?.stamp()
+    pub(crate) fn stamp(&self, lookout: Lookout<'_>) -> Option<Stamp> {
+        self.anchor.read().as_ref()?.stamp(lookout)
     }
 
     /// Tells whether what was read after the stamp was taken is still true.
     #[inline]
-    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads) -> bool {
-        self.anchor.read().as_ref().is_some_and(|anchor| anchor.holds(stamp, reads))
+    pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
+        self.anchor.read().as_ref().is_some_and(|anchor| anchor.holds(stamp, reads, lookout))
     }
 
     /// Tells whether connections made under `generation` are on the file that is known to be there.

@@ -30,7 +30,7 @@ impl Engine {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
-                cache.get_or_run(name, manner, self.call(Use::Read, observed(query, manner))).await
+                cache.get_or_run(name, manner, |since| self.call(Use::Read, observed(query, manner, since))).await
             }
         }
     }
@@ -45,7 +45,9 @@ impl Engine {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
-                cache.get_or_run_blocking(name, manner, || self.call_blocking(Use::Read, observed(query, manner)))
+                cache.get_or_run_blocking(name, manner, |since| {
+                    self.call_blocking(Use::Read, observed(query, manner, since))
+                })
             }
         }
     }
@@ -72,7 +74,7 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
-                cache.get_or_run(name, manner, self.call(Use::Read, observed(query, manner))).await
+                cache.get_or_run(name, manner, |since| self.call(Use::Read, observed(query, manner, since))).await
             }
         }
     }
@@ -91,7 +93,9 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
-                cache.get_or_run_blocking(name, manner, || self.call_blocking(Use::Read, observed(query, manner)))
+                cache.get_or_run_blocking(name, manner, |since| {
+                    self.call_blocking(Use::Read, observed(query, manner, since))
+                })
             }
         }
     }
@@ -128,10 +132,11 @@ fn rows<T>(
 fn observed<T>(
     query: impl FnOnce(&Connection) -> Result<T>,
     manner: Manner,
+    since: u64,
 ) -> impl FnOnce(&Connection) -> Result<(T, Seen)> {
     move |connection| {
         connection.begin_observing();
         let value = query(connection)?;
-        Ok((value, connection.observed(manner.volatile_ok)))
+        Ok((value, connection.observed(manner.volatile_ok, since)))
     }
 }

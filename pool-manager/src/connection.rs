@@ -241,12 +241,12 @@ impl Connection {
         self.session.texts.want();
     }
 
-    /// Tells what was read since.
-    pub(crate) fn observed(&self, volatile_ok: bool) -> Seen {
+    /// Tells what was read since. `since` is a number of the ledger from before the use began.
+    pub(crate) fn observed(&self, volatile_ok: bool, since: u64) -> Seen {
         let anchor = self.session.publisher.anchor();
         let ground = anchor.as_ref().and_then(|anchor| {
             let ledger = anchor.ledger()?;
-            Some(Ground { ledger, atlas: anchor.atlas(), is_plain: self.is_plain })
+            Some(Ground { ledger, atlas: anchor.atlas(), is_plain: self.is_plain, since })
         });
         reads::of(&self.statements, &self.session.texts, ground, volatile_ok)
     }

@@ -11,11 +11,13 @@ use pool_core::CloseReason;
 use pool_stmt::StatementRegistry;
 
 use crate::anchor::{Anchor, Anchorage};
+use crate::bulletin::Bulletin;
 use crate::connection::{Connection, Origin, Setup};
 use crate::engine::Plan;
 use crate::error::{Error, Result};
 use crate::in_force::InForce;
 use crate::lane::Lane;
+use crate::ledger::{Noted, Writes};
 use crate::location::{Access, Location};
 use crate::log::Log;
 use crate::publisher::Publisher;
@@ -33,6 +35,7 @@ pub(crate) struct Database {
     setup: Setup,
     pub(crate) anchorage: Arc<Anchorage>,
     pub(crate) log: Arc<Log>,
+    pub(crate) bulletin: Arc<Bulletin>,
     sessions: Mutex<Vec<Weak<Session>>>,
     me: Weak<Self>,
 }
@@ -43,6 +46,8 @@ impl Database {
         let Plan { config, read_only, .. } = plan;
         let access = if *read_only { Access::Read } else { Access::Create };
         let anchor = Anchor::open(&location, access, 0, config)?;
+        let bulletin = Arc::default();
+        anchor.commits().tell(&bulletin);
         Ok(Arc::new_cyclic(|me| Self {
             name: location.to_string().into(),
             location,
@@ -53,6 +58,7 @@ impl Database {
             setup: Setup { on_connect: plan.on_connect.clone(), functions: OnceLock::new() },
             anchorage: Arc::new(Anchorage::new(anchor)),
             log: Arc::default(),
+            bulletin,
             sessions: Mutex::new(Vec::new()),
             me: Weak::clone(me),
         }))
@@ -77,7 +83,10 @@ impl Database {
         let found = self.location.look()?;
         let anchor = self.anchorage.of(found.map(|found| found.identity), |generation| {
             tracing::warn!(target: "pool_manager", database = &*self.name, "the database file was replaced; opening the new one");
-            Anchor::open(&self.location, self.access, generation, &self.in_force.config())
+            let anchor = Anchor::open(&self.location, self.access, generation, &self.in_force.config())?;
+            anchor.commits().tell(&self.bulletin);
+            self.bulletin.post_alone(&Writes::Any);
+            Ok(anchor)
         })?;
         let anchor = anchor.ok_or_else(|| Error::Closed { database: self.name.to_string() })?;
         self.anchorage.set_frozen(self.access != Access::Read && anchor.is_frozen(found));
@@ -110,7 +119,9 @@ impl Database {
             page_size: anchor.page_size(),
             serial,
         };
-        let session = Arc::new(Session::new(rules, Publisher::new(Arc::downgrade(&anchor))));
+        let session = Arc::new(Session::new(rules, Publisher::new(&anchor)));
+        // What a program does on a new connection is seen by no hook.
+        let unseen = self.setup.on_connect.is_some().then(|| UnseenCommits::begin(&anchor));
         let connection = Connection::new(
             connection,
             Arc::clone(&session),
@@ -128,6 +139,7 @@ impl Database {
             Error::Sqlite(source) => self.location.open_error(source),
             other => other,
         })?;
+        drop(unseen);
         self.check_file(&connection)?;
         let mut sessions = self.sessions.lock();
         sessions.retain(|session| session.strong_count() > 0);
@@ -156,6 +168,28 @@ impl Database {
     pub(crate) fn interrupt_all(&self) {
         for session in self.sessions.lock().iter().filter_map(Weak::upgrade) {
             session.interrupt_for_closing();
+        }
+    }
+}
+
+/// The time in which commits may happen on a new connection without being told.
+struct UnseenCommits<'a> {
+    anchor: &'a Anchor,
+    noted: Option<Noted>,
+}
+
+impl<'a> UnseenCommits<'a> {
+    fn begin(anchor: &'a Anchor) -> Self {
+        Self { anchor, noted: Some(anchor.commits().commit_begins(true)) }
+    }
+}
+
+impl Drop for UnseenCommits<'_> {
+    fn drop(&mut self) {
+        let Some(noted) = self.noted.take() else { return };
+        match self.anchor.ledger() {
+            Some(ledger) => ledger.committed(&noted, Writes::Any),
+            None => self.anchor.commits().abandoned(&noted),
         }
     }
 }

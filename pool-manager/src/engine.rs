@@ -15,6 +15,7 @@ use pool_config::{PoolConfig, WorkPlacement};
 use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 use pool_stmt::StatementRegistry;
 
+use crate::bulletin::Bulletin;
 use crate::clock::Clock;
 use crate::connection::{Connection, OnConnect};
 use crate::driver::{Database, Driver};
@@ -136,6 +137,17 @@ impl Engine {
 
     pub(crate) fn reconfigure_pool(&self, options: pool_core::Options) -> Result<()> {
         self.pool.reconfigure(options).map_err(|error| refused(error, || self.closed_error()))
+    }
+
+    pub(crate) fn bulletin(&self) -> &Bulletin {
+        &self.database.bulletin
+    }
+
+    /// Looks whether somebody outside this process has committed, so that it is published.
+    pub(crate) fn look_for_strangers(&self) {
+        if let Some(anchor) = self.database.anchorage.current() {
+            anchor.commits().look();
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -358,6 +370,7 @@ impl Engine {
         let mut finished = self.finished.lock();
         if !*finished {
             *finished = true;
+            self.bulletin().close();
             self.write_back()?;
         }
         if left.leased > 0 {

@@ -42,6 +42,8 @@ pub enum Mutation {
     ForgetsTables,
     /// Trusts what is heard of a query while it is prepared.
     TrustsHearsay,
+    /// Serves hits that don't look at the header while a commit is not published yet.
+    ForgetsUnderWay,
 }
 
 #[cfg(feature = "faults")]

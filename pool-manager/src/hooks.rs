@@ -16,14 +16,19 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::ffi;
 
 use crate::busy;
 use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::location::FileIdentity;
 use crate::log::Due;
+use crate::publisher::Publisher;
 use crate::session::{Kind, Session, Settled, Verdict};
+use crate::wal_index::WalIndex;
 
 /// Reports what happens on `connection` to `session` from now on.
 ///
@@ -104,8 +109,49 @@ unsafe extern "C" fn on_commit(context: *mut c_void) -> c_int {
         if writes_main == ffi::SQLITE_TXN_WRITE {
             session.publisher.commit_begins();
         }
+        // SAFETY: as above.
+        unsafe { note_attached(session.publisher.connection(), &session.publisher) };
     });
     0
+}
+
+/// Tells whether the connection has its database's lock to write. To be asked in its use.
+pub(crate) fn is_writing(publisher: &Publisher) -> bool {
+    // SAFETY: a connection in use is open; null, before it was told, is an error that writes nothing.
+    let state = unsafe { ffi::sqlite3_txn_state(publisher.connection(), c"main".as_ptr()) };
+    state == ffi::SQLITE_TXN_WRITE
+}
+
+/// Notes commits to attached files that a manager has open.
+///
+/// # Safety
+///
+/// The connection is null or open and in use by this thread.
+unsafe fn note_attached(connection: *mut ffi::sqlite3, publisher: &Publisher) {
+    /// The first that is neither `main` nor `temp`: <https://www.sqlite.org/c3ref/db_name.html>
+    const FIRST: c_int = 2;
+    if connection.is_null() {
+        return;
+    }
+    for at in FIRST.. {
+        // SAFETY: as the caller promises; what SQLite returns lives at least until something is detached.
+        unsafe {
+            let schema = ffi::sqlite3_db_name(connection, at);
+            if schema.is_null() {
+                return;
+            }
+            if ffi::sqlite3_txn_state(connection, schema) != ffi::SQLITE_TXN_WRITE {
+                continue;
+            }
+            let path = ffi::sqlite3_db_filename(connection, schema);
+            let path = if path.is_null() { None } else { CStr::from_ptr(path).to_str().ok() };
+            let Some(identity) = path.and_then(|path| FileIdentity::at(Path::new(path))) else { continue };
+            let wal_index = || WalIndex::of_schema(connection, CStr::from_ptr(schema));
+            if let Some(ledger) = Ledger::find(identity, wal_index) {
+                publisher.commit_begins_elsewhere(ledger);
+            }
+        }
+    }
 }
 
 unsafe extern "C" fn on_rollback(context: *mut c_void) {
@@ -178,7 +224,13 @@ unsafe extern "C" fn on_event(
     match event {
         ffi::SQLITE_TRACE_STMT => {
             // SAFETY: for this event SQLite passes the running statement and its text.
-            let kind = || unsafe { kind_of(statement, detail.cast_const().cast()) };
+            let kind = || unsafe {
+                let kind = kind_of(statement, detail.cast_const().cast());
+                if kind == Kind::Writes && is_vacuum(detail.cast_const().cast()) {
+                    session.publisher.unhooked_commit_begins();
+                }
+                kind
+            };
             // SAFETY: as above.
             let outside = || unsafe { ffi::sqlite3_get_autocommit(ffi::sqlite3_db_handle(statement)) != 0 };
             // SAFETY: as above.
@@ -255,12 +307,27 @@ fn has_or_rollback(text: &[u8]) -> bool {
     })
 }
 
-/// Tells whether the text's first word is `BEGIN` or `SAVEPOINT`, after white space and comments.
-fn begins_transaction(mut text: &[u8]) -> bool {
+/// Tells whether a statement is `VACUUM`, which commits without calling the hook, as it changes no content. But row numbers it may change:
+/// <https://www.sqlite.org/lang_vacuum.html>
+///
+/// # Safety
+///
+/// `text` is null or NUL-terminated.
+unsafe fn is_vacuum(text: *const std::ffi::c_char) -> bool {
+    // SAFETY: as the caller promises.
+    !text.is_null() && starts_with_word(from_first_word(unsafe { CStr::from_ptr(text) }.to_bytes()), b"vacuum")
+}
+
+/// Tells whether the text's first word is `BEGIN` or `SAVEPOINT`.
+fn begins_transaction(text: &[u8]) -> bool {
+    let text = from_first_word(text);
+    starts_with_word(text, b"begin") || starts_with_word(text, b"savepoint")
+}
+
+/// The text after white space and comments.
+fn from_first_word(mut text: &[u8]) -> &[u8] {
     loop {
         match text {
-            [b'B' | b'b', ..] => return starts_with_word(text, b"begin"),
-            [b'S' | b's', b'A' | b'a', ..] => return starts_with_word(text, b"savepoint"),
             [byte, rest @ ..] if byte.is_ascii_whitespace() || *byte == b';' => text = rest,
             // SQLite takes a byte order mark for white space: https://www.sqlite.org/src/file/src/tokenize.c
             [0xef, 0xbb, 0xbf, rest @ ..] => text = rest,
@@ -272,7 +339,7 @@ fn begins_transaction(mut text: &[u8]) -> bool {
                 let end = rest.windows(2).position(|pair| pair == b"*/").map_or(rest.len(), |at| at + 2);
                 text = &rest[end..];
             }
-            _ => return false,
+            _ => return text,
         }
     }
 }

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pool_config::{Key, PoolConfig, WorkPlacement};
+use pool_cache::Clock;
+use pool_config::{ExternalWriters, Key, PoolConfig, WorkPlacement};
+
+use crate::anchor::Lookout;
 
 /// The settings in force.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct InForce {
     shares_snapshots: AtomicBool,
     /// `cache_ttl` in nanoseconds.
     cache_ttl: AtomicU64,
+    /// `external_poll_interval` in nanoseconds where `external_writers` is `poll`, zero for `strict`, `u64::MAX` for `none`.
+    look_every: AtomicU64,
 }
 
 /// What a connection is made with: it is not changed on one that is open, so that one is replaced.
@@ -55,6 +60,7 @@ impl InForce {
             caches: AtomicBool::new(false),
             shares_snapshots: AtomicBool::new(false),
             cache_ttl: AtomicU64::new(0),
+            look_every: AtomicU64::new(0),
             config: ArcSwap::from_pointee(config),
         };
         this.copy();
@@ -88,6 +94,12 @@ impl InForce {
         self.caches.store(config.enable_query_cache(), Ordering::Relaxed);
         self.shares_snapshots.store(config.shared_snapshots(), Ordering::Relaxed);
         self.cache_ttl.store(nanos(config.cache_ttl()), Ordering::Relaxed);
+        let look_every = match config.external_writers() {
+            ExternalWriters::Strict => 0,
+            ExternalWriters::Poll => nanos(config.external_poll_interval()),
+            ExternalWriters::None => u64::MAX,
+        };
+        self.look_every.store(look_every, Ordering::Relaxed);
     }
 
     /// Names what connections are made with now. To be read before the settings that a connection is made with.
@@ -136,6 +148,16 @@ impl InForce {
     #[inline]
     pub(crate) fn cache_ttl(&self) -> Duration {
         Duration::from_nanos(self.cache_ttl.load(Ordering::Relaxed))
+    }
+
+    /// When cached results are compared with what other processes have committed.
+    #[inline]
+    pub(crate) fn lookout<'a>(&self, clock: &'a Clock) -> Lookout<'a> {
+        match self.look_every.load(Ordering::Relaxed) {
+            0 => Lookout::Always,
+            u64::MAX => Lookout::Never,
+            nanos => Lookout::Every(Duration::from_nanos(nanos), clock),
+        }
     }
 
     pub(crate) fn acquire_timeout(&self) -> Duration {

@@ -16,7 +16,7 @@
 //!   committed ([`Ledger::committed`]): the tables it wrote, if the bytes it noted were those last published (nobody committed
 //!   before it unseen) and the header counts exactly one commit since (nobody committed after it either); else any table.
 //! * Whoever finds other bytes than those published while no commit of this ledger is under way has found a commit that
-//!   it knows nothing of: it publishes "any table" with the bytes found ([`Ledger::moment`], [`Ledger::look`]).
+//!   it knows nothing of: it publishes "any table" with the bytes found ([`Ledger::look`]). Readers look before they take a number.
 //!
 //! # Why no result is stale
 //!
@@ -46,14 +46,40 @@
 //! nobody follows change the bytes, and are found by them. A checkpoint that restarts the log looks like one.
 //!
 //! Nothing of this depends on *when* a commit is published: later costs misses, until then.
+//!
+//! # Without looking at the bytes
+//!
+//! `external_writers` = `none` lets a hit do without the bytes ([`Ledger::holds_here`]), `poll` until its interval is over. Then only those
+//! commits count that this ledger's connections make, and all connections of this process that the library has opened on a file
+//! share one ledger, whichever manager they belong to ([`Ledger::of_file`]).
+//!
+//! *Claim.* When `holds_here` returns true, nothing that was read has been changed by any commit *of this ledger's connections* that was
+//! visible to anybody when the call began.
+//!
+//! Each such commit is counted in `under_way` before it can be visible to anybody (in SQLite's commit hook) and until it is published;
+//! the count is changed by read-modify-write operations only. Let C be such a commit, visible when the call began: its addition comes before
+//! the call's load of the count. If that finds zero, C's subtraction came before it as well, and what it released, the numbers of C's
+//! tables, is seen. If it finds another number, the call falls back on the first claim, with the bytes. So, with C published, or covered by a
+//! publication as above: a reader whose number is not lower took it after C was committed, and one with a lower number is refused. From
+//! this follow (a), (b) and (c) for the commits of this ledger's connections; here they do depend on a publication being made before
+//! the count goes down.
+//!
+//! What others commit unseen is bundled with the next commit of our own: that finds other bytes than those published before it, and means "any
+//! table". So what was read of the schema before a stranger changed it is not relied on after a commit of ours, either. In `poll`, a hit finds the
+//! bytes published at a moment no further back than the interval: what was committed before that moment is covered, by whomever.
+//!
+//! Where there is no wal-index, `holds_here` is all there is; `anchor` says when that is enough.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::bulletin::{Bulletin, Wakers};
 use crate::faults::{self, Mutation, Point};
+use crate::fork::PerProcess;
+use crate::location::FileIdentity;
 use crate::wal_index::{Header, WalIndex, commits};
 
 /// The number of the last publication that named a table.
@@ -83,78 +109,167 @@ const MOST_TABLES: usize = 10_000;
 /// The ledger of one database.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    wal_index: WalIndex,
+    /// `None` outside WAL mode.
+    ///
+    /// Read only by who has a connection open on the file: the mapping is the same for all of the process, until the last is closed.
+    wal_index: Option<WalIndex>,
     published: Published,
     /// The number of the last publication.
     last: AtomicU64,
     /// The number of the last publication that meant any table.
     last_of_any: AtomicU64,
-    /// How many connections of this ledger are between noting the bytes and publishing.
-    committing: AtomicUsize,
+    /// How many connections of this ledger are between noting the bytes and publishing; those whose statement has ended before it
+    /// commits, and which publish when they are used next, count [`UNREPORTED`].
+    under_way: AtomicU64,
+    /// Who wants to hear of publications.
+    bulletins: Mutex<Vec<Weak<Bulletin>>>,
     tables: Mutex<HashMap<Box<str>, Cell>>,
 }
 
+/// What one commit counts in `under_way` whose end nobody tells; the others count one.
+const UNREPORTED: u64 = 1 << 32;
+
+/// A commit that was noted, to be given back once.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    before: Header,
+    counts: u64,
+}
+
+/// The ledgers of files, for as long as somebody uses them.
+static LEDGERS: PerProcess<Mutex<Vec<(FileIdentity, Weak<Ledger>)>>> = PerProcess::new();
+
 impl Ledger {
-    /// Where it sees commits.
-    pub(crate) fn wal_index(&self) -> &WalIndex {
-        &self.wal_index
+    /// Where it sees commits; `None` outside WAL mode.
+    pub(crate) fn wal_index(&self) -> Option<&WalIndex> {
+        self.wal_index.as_ref()
     }
 
-    pub(crate) fn new(wal_index: WalIndex) -> Self {
-        let published = Published::new(wal_index.read());
+    /// The ledger of a file in WAL mode: the one that other managers of the file have, if there is one.
+    pub(crate) fn of_file(identity: FileIdentity, wal_index: WalIndex) -> Arc<Self> {
+        let mut ledgers = LEDGERS.get().lock();
+        ledgers.retain(|(_, ledger)| ledger.strong_count() > 0);
+        let same = |ledger: &Arc<Self>| ledger.wal_index.as_ref().is_some_and(|known| known.is_at(&wal_index));
+        let mut known = ledgers.iter().filter(|(of, _)| *of == identity);
+        // One that maps another place is of a file that was closed by all, and is about to go.
+        if let Some(ledger) = known.find_map(|(_, ledger)| ledger.upgrade().filter(same)) {
+            return ledger;
+        }
+        let ledger = Arc::new(Self::new(Some(wal_index)));
+        ledgers.push((identity, Arc::downgrade(&ledger)));
+        ledger
+    }
+
+    /// Finds the ledger of a file that a connection has open, if it has one; `wal_index` is only called if the file is in WAL mode.
+    pub(crate) fn find(identity: FileIdentity, wal_index: impl FnOnce() -> Option<WalIndex>) -> Option<Arc<Self>> {
+        let ledgers = LEDGERS.get().lock();
+        let known = ledgers.iter().filter(|(of, _)| *of == identity).filter_map(|(_, ledger)| ledger.upgrade());
+        let known: Vec<_> = known.collect();
+        drop(ledgers);
+        let here = if known.is_empty() { return None } else { wal_index()? };
+        known.into_iter().find(|ledger| ledger.wal_index.as_ref().is_some_and(|known| known.is_at(&here)))
+    }
+
+    pub(crate) fn new(wal_index: Option<WalIndex>) -> Self {
+        let published = Published::new(wal_index.as_ref().map_or([0; 12], WalIndex::read));
         Self {
             wal_index,
             published,
             last: AtomicU64::new(1),
             last_of_any: AtomicU64::new(1),
-            committing: AtomicUsize::new(0),
+            under_way: AtomicU64::new(0),
+            bulletins: Mutex::default(),
             tables: Mutex::default(),
         }
+    }
+
+    /// The bytes; always the same where there are none.
+    #[inline]
+    fn header(&self) -> Header {
+        self.wal_index.as_ref().map_or([0; 12], WalIndex::read)
+    }
+
+    /// Tells whether there are bytes that change with every commit.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.wal_index.is_some()
+    }
+
+    /// Tells a bulletin of what is published from now on.
+    pub(crate) fn tell(&self, bulletin: &Arc<Bulletin>) {
+        let mut bulletins = self.bulletins.lock();
+        bulletins.retain(|known| known.strong_count() > 0);
+        bulletins.push(Arc::downgrade(bulletin));
     }
 
     // Readers.
 
     /// The number that a reader takes before its read transaction begins.
+    #[inline]
     pub(crate) fn moment(&self) -> u64 {
-        self.look();
         // Pairs with the store in `publish`: what was committed up to this number was committed before this moment.
         self.last.load(Ordering::Acquire)
     }
 
-    /// Finds out about commits that nobody of this ledger made.
-    pub(crate) fn look(&self) {
-        if !self.published.equals(&self.wal_index.read()) {
-            self.look_closer();
-        }
+    /// Finds out about commits that nobody of this ledger made. Tells whether all were published that were visible when this was called.
+    #[inline]
+    pub(crate) fn look(&self) -> bool {
+        self.published.equals(&self.header()) || self.look_closer()
     }
 
     #[cold]
-    fn look_closer(&self) {
+    fn look_closer(&self) -> bool {
         let mut tables = self.tables.lock();
         // In this order: who made the bytes that are read here counted itself before, and can't publish while this has the lock.
-        let found = self.wal_index.read();
-        if self.committing.load(Ordering::Acquire) == 0 && !self.published.equals(&found) {
-            let writes =
-                if faults::mutated(Mutation::IgnoresStrangers) { Writes::Tables(Vec::new()) } else { Writes::Any };
-            self.publish(&mut tables, &writes, &found);
+        let found = self.header();
+        if self.published.equals(&found) {
+            return true;
         }
+        if !self.under_way.load(Ordering::Acquire).is_multiple_of(UNREPORTED) {
+            return false;
+        }
+        let writes = if faults::mutated(Mutation::IgnoresStrangers) { Writes::Tables(Vec::new()) } else { Writes::Any };
+        let wakers = self.publish(&mut tables, &writes, &found);
+        drop(tables);
+        wakers.wake();
+        true
     }
 
     /// Tells whether what was read since `moment` is still true; see above.
     #[inline]
     pub(crate) fn holds(&self, moment: u64, reads: &Reads) -> bool {
-        let found = self.wal_index.read();
+        let found = self.header();
         faults::pause(Point::HeaderRead);
         if !self.published.equals(&found) && !faults::mutated(Mutation::SkipsHeader) {
             return false;
         }
         faults::pause(Point::HeaderCompared);
-        // These come after the published bytes (see `Published::equals`), and before them for the writer.
+        self.is_unchanged(moment, reads)
+    }
+
+    /// Tells the same as far as this ledger's connections are concerned; see above.
+    #[inline]
+    pub(crate) fn holds_here(&self, moment: u64, reads: &Reads) -> bool {
+        // Pairs with the subtraction in `leave`.
+        if self.under_way.load(Ordering::Acquire) != 0 && !faults::mutated(Mutation::ForgetsUnderWay) {
+            return self.wal_index.is_some() && self.holds(moment, reads);
+        }
+        faults::pause(Point::HeaderCompared);
+        self.is_unchanged(moment, reads)
+    }
+
+    #[inline]
+    fn is_unchanged(&self, moment: u64, reads: &Reads) -> bool {
+        // These come after the published bytes (see `Published::equals`) or the count, and before them for the writer.
         self.last_of_any.load(Ordering::Relaxed) <= moment
             && match reads {
                 Reads::Tables(tables) => tables.iter().all(|last| last.load(Ordering::Relaxed) <= moment),
                 Reads::Any => self.last.load(Ordering::Relaxed) <= moment,
             }
+    }
+
+    /// Tells whether a commit of this ledger's connections is not published yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) != 0
     }
 
     /// Takes tables, named in lower case, to have changed.
@@ -184,31 +299,59 @@ impl Ledger {
     // Writers.
 
     /// Notes that a connection is about to commit, and returns what [`committed`](Self::committed) wants. To be called with SQLite's lock to
-    /// write in hand.
-    pub(crate) fn commit_begins(&self) -> Header {
-        self.committing.fetch_add(1, Ordering::AcqRel);
-        self.wal_index.read()
+    /// write in hand, or nothing is published but "any table". `unreported`: whether its end will be told late.
+    pub(crate) fn commit_begins(&self, unreported: bool) -> Noted {
+        let counts = if unreported { UNREPORTED } else { 1 };
+        self.under_way.fetch_add(counts, Ordering::AcqRel);
+        Noted { before: self.header(), counts }
+    }
+
+    /// Takes back that a connection is about to commit. To be called with the lock of the tables in hand.
+    fn leave(&self, noted: &Noted) {
+        // Pairs with the loads in `holds_here` and, by the lock, in `look_closer`.
+        self.under_way.fetch_sub(noted.counts, Ordering::AcqRel);
+    }
+
+    /// Says that a commit did not happen.
+    pub(crate) fn rolled_back(&self, noted: &Noted) {
+        let _tables = self.tables.lock();
+        self.leave(noted);
+    }
+
+    /// Says that a commit has happened or not, and that its file may be closed, so that nothing can be told from the bytes.
+    pub(crate) fn abandoned(&self, noted: &Noted) {
+        let _tables = self.tables.lock();
+        let number = self.last.load(Ordering::Relaxed) + 1;
+        self.last_of_any.store(number, Ordering::Relaxed);
+        self.last.store(number, Ordering::Release);
+        self.leave(noted);
     }
 
     /// The mistake of publishing before the commit.
     #[cold]
     pub(crate) fn publish_early(&self, writes: &Writes) {
-        self.publish(&mut self.tables.lock(), writes, &self.wal_index.read());
+        let _wakers = self.publish(&mut self.tables.lock(), writes, &self.header());
     }
 
     /// Publishes what a connection has committed, if it has; once for each call of [`commit_begins`](Self::commit_begins).
-    pub(crate) fn committed(&self, before: &Header, writes: Writes) {
+    pub(crate) fn committed(&self, noted: &Noted, writes: Writes) {
         faults::pause(Point::Committed);
         let mut tables = self.tables.lock();
-        let after = self.wal_index.read();
-        let count = commits(&after).wrapping_sub(commits(before));
+        let after = self.header();
         let writes = if faults::mutated(Mutation::PublishesEarly) { Writes::Tables(Vec::new()) } else { writes };
-        if count != 0 {
-            let alone = count == 1 && self.published.equals(before);
-            self.publish(&mut tables, if alone { &writes } else { &Writes::Any }, &after);
-        }
-        // Under the lock: see `look_closer`.
-        self.committing.fetch_sub(1, Ordering::AcqRel);
+        let wakers = if self.wal_index.is_none() {
+            self.publish(&mut tables, &writes, &after)
+        } else if after == noted.before || self.published.equals(&after) {
+            // Nothing happened, or whoever looked has published it.
+            Wakers::default()
+        } else {
+            let count = commits(&after).wrapping_sub(commits(&noted.before));
+            let alone = count == 1 && self.published.equals(&noted.before);
+            self.publish(&mut tables, if alone { &writes } else { &Writes::Any }, &after)
+        };
+        self.leave(noted);
+        drop(tables);
+        wakers.wake();
     }
 
     fn enter(tables: &mut HashMap<Box<str>, Cell>, names: &[String], number: u64) {
@@ -221,7 +364,7 @@ impl Ledger {
     }
 
     /// In this order: the numbers of tables, the number of the publication, the bytes.
-    fn publish(&self, tables: &mut HashMap<Box<str>, Cell>, writes: &Writes, left: &Header) {
+    fn publish(&self, tables: &mut HashMap<Box<str>, Cell>, writes: &Writes, left: &Header) -> Wakers {
         let number = self.last.load(Ordering::Relaxed) + 1;
         match writes {
             Writes::Tables(names) => {
@@ -238,6 +381,12 @@ impl Ledger {
         self.last.store(number, Ordering::Release);
         self.published.store(left);
         faults::pause(Point::Published);
+        // Under the lock, so that all hear of it in this order.
+        let mut wakers = Wakers::default();
+        for bulletin in self.bulletins.lock().iter().filter_map(Weak::upgrade) {
+            bulletin.post(writes, &mut wakers);
+        }
+        wakers
     }
 }
 

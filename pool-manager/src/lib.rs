@@ -76,9 +76,11 @@
 mod anchor;
 pub mod blocking;
 mod builder;
+mod bulletin;
 mod busy;
 mod cache_calls;
 mod cached;
+mod changes;
 mod clock;
 mod connection;
 mod driver;
@@ -134,14 +136,15 @@ mod writing;
 pub use blocking::Blocking;
 pub use builder::DatabaseManagerBuilder;
 pub use cache_calls::CacheOptions;
+pub use changes::{Changed, Changes};
 pub use clock::{Clock, ManualClock};
 pub use connection::Connection;
 pub use error::{Error, Result};
 pub use factory::PoolFactory;
 pub use manager::DatabaseManager;
 pub use pool_config::{
-    self, Change, Key, LiveConfig, Origin, PoolConfig, PoolConfigBuilder, Preset, Reload, Synchronous, Watch,
-    WatchOptions, WorkPlacement,
+    self, Change, ExternalWriters, Key, LiveConfig, Origin, PoolConfig, PoolConfigBuilder, Preset, Reload, Synchronous,
+    Watch, WatchOptions, WorkPlacement,
 };
 pub use pool_stmt::rusqlite::CachedStatement;
 pub use pool_stmt::{StatementFailure, StatementKey, StatementReport, statement};

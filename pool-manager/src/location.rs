@@ -165,6 +165,11 @@ impl fmt::Display for Location {
 }
 
 impl FileIdentity {
+    /// Which file has this name now.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        Some(Self::of(&std::fs::metadata(path).ok()?))
+    }
+
     #[cfg(unix)]
     fn of(found: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;

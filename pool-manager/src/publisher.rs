@@ -1,8 +1,9 @@
 //! How one connection enters its commits in the ledger.
 //!
 //! Owns the time between SQLite's commit hook and the end of the statement that commits, and what the transaction wrote. It must not know
-//! what the ledger makes of it. Invariant: each commit that was noted is published exactly once, at the end of the connection's
-//! use at the latest; one that is not noted is found by its header, like that of another process.
+//! what the ledger makes of it. Invariant: each commit on a connection in use is noted before anybody can see it, and published exactly once: when
+//! the statement has ended, or, if SQLite commits after it has told the end, when the connection is used next, at the end of its use at
+//! the latest. So is what a connection commits to a file that it has attached.
 //!
 //! What a transaction wrote is what the statements may write that were prepared or handed out since the connection came into use. That is
 //! more than those that ran, never less: no statement outlives a use.
@@ -16,28 +17,40 @@ use rusqlite::ffi;
 
 use crate::anchor::Anchor;
 use crate::faults::{self, Mutation, Point};
-use crate::ledger::Writes;
-use crate::wal_index::Header;
+use crate::hooks;
+use crate::ledger::{Ledger, Noted, Writes};
 
 /// What connects one connection to the ledger of its file.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     /// Of the file that the connection is on.
     anchor: Weak<Anchor>,
+    /// The same file's, which the connection may outlive the anchor with.
+    ledger: Arc<Ledger>,
     overheard: OnceLock<Overheard>,
     /// The connection, for whoever is called back by it.
     connection: AtomicPtr<ffi::sqlite3>,
     /// Whether `noted` has a commit.
     pending: AtomicBool,
-    noted: Mutex<Option<(Arc<Anchor>, Header)>>,
+    noted: Mutex<Vec<Commit>>,
     /// Whether a commit comes next whose end nobody will tell.
     unreported: AtomicBool,
 }
 
+/// A commit that is to be published.
+#[derive(Debug)]
+struct Commit {
+    ledger: Arc<Ledger>,
+    noted: Noted,
+    /// Whether it is not known which tables it writes.
+    any: bool,
+}
+
 impl Publisher {
-    pub(crate) fn new(anchor: Weak<Anchor>) -> Self {
+    pub(crate) fn new(anchor: &Arc<Anchor>) -> Self {
         Self {
-            anchor,
+            anchor: Arc::downgrade(anchor),
+            ledger: Arc::clone(anchor.commits()),
             overheard: OnceLock::new(),
             connection: AtomicPtr::default(),
             pending: AtomicBool::new(false),
@@ -66,18 +79,39 @@ impl Publisher {
     pub(crate) fn commit_begins(&self) {
         // One that was not reported is still to be published.
         self.settle();
-        if self.unreported.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let Some(anchor) = self.anchor() else { return };
-        let Some(ledger) = anchor.ledger() else { return };
+        // And one that can't be has not happened: this is the next try.
+        self.rolled_back();
         faults::pause(Point::Committing);
         if faults::mutated(Mutation::PublishesEarly) {
-            ledger.publish_early(&self.writes());
+            self.ledger.publish_early(&self.writes());
         }
-        let header = ledger.commit_begins();
-        *self.noted.lock() = Some((anchor, header));
+        self.note(Arc::clone(&self.ledger), self.unreported.swap(false, Ordering::Relaxed), false);
+    }
+
+    /// Notes that the connection is about to commit to a file that it has attached, after what it is on.
+    pub(crate) fn commit_begins_elsewhere(&self, ledger: Arc<Ledger>) {
+        self.note(ledger, true, true);
+    }
+
+    /// Notes that a statement begins that commits without the hook being called.
+    pub(crate) fn unhooked_commit_begins(&self) {
+        self.settle();
+        self.note(Arc::clone(&self.ledger), false, true);
+    }
+
+    fn note(&self, ledger: Arc<Ledger>, unreported: bool, any: bool) {
+        let noted = ledger.commit_begins(unreported);
+        self.noted.lock().push(Commit { ledger, noted, any });
         self.pending.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the transaction was rolled back that was about to be committed.
+    pub(crate) fn rolled_back(&self) {
+        if self.pending.swap(false, Ordering::Relaxed) {
+            for Commit { ledger, noted, .. } in self.noted.lock().drain(..) {
+                ledger.rolled_back(&noted);
+            }
+        }
     }
 
     /// Says that a statement is being reset that may commit then, after its end was told.
@@ -94,10 +128,14 @@ impl Publisher {
     }
 
     fn publish(&self) {
+        // Where no bytes tell: a commit that met a lock has not happened, and may be tried again.
+        if !self.ledger.has_bytes() && hooks::is_writing(self) {
+            return;
+        }
+        let mut commits = self.noted.lock();
         self.pending.store(false, Ordering::Relaxed);
-        let Some((anchor, before)) = self.noted.lock().take() else { return };
-        if let Some(ledger) = anchor.ledger() {
-            ledger.committed(&before, self.writes());
+        for Commit { ledger, noted, any } in commits.drain(..) {
+            ledger.committed(&noted, if any { Writes::Any } else { self.writes() });
         }
     }
 
@@ -131,7 +169,10 @@ impl Publisher {
 }
 
 impl Drop for Publisher {
+    /// Its connection is closed, so the files may be, too.
     fn drop(&mut self) {
-        self.settle();
+        for Commit { ledger, noted, .. } in self.noted.lock().drain(..) {
+            ledger.abandoned(&noted);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pool_cache::{EntryOptions, Load, LoadError, TtlCache, TtlCacheBuilder};
+use pool_cache::{Clock, EntryOptions, Load, LoadError, TtlCache, TtlCacheBuilder};
 use pool_config::PoolConfig;
 
 use crate::anchor::{Anchorage, Stamp};
@@ -36,6 +36,7 @@ struct Cached {
 #[derive(Debug)]
 pub(crate) struct QueryCache {
     results: TtlCache<Key, Cached>,
+    clock: Clock,
     anchorage: Arc<Anchorage>,
     in_force: Arc<InForce>,
     scales: Scales,
@@ -73,11 +74,12 @@ fn max_weight(config: &PoolConfig) -> u64 {
 }
 
 impl QueryCache {
-    pub(crate) fn new(in_force: Arc<InForce>, clock: pool_cache::Clock, anchorage: Arc<Anchorage>) -> Self {
-        let results = settings(&in_force.config()).clock(clock).build();
+    pub(crate) fn new(in_force: Arc<InForce>, clock: Clock, anchorage: Arc<Anchorage>) -> Self {
+        let results = settings(&in_force.config()).clock(clock.clone()).build();
         let results = results.unwrap_or_else(|error| panic!("BUG: bounds and a clock were refused: {error}"));
         Self {
             results,
+            clock,
             anchorage,
             in_force,
             scales: Scales::default(),
@@ -109,14 +111,21 @@ impl QueryCache {
     }
 
     /// Returns the stored result if it is still true, or runs `query` once for all who ask, and keeps what it returns.
-    pub(crate) async fn get_or_run<T, Q>(&self, name: Name<'_>, manner: Manner, query: Q) -> Result<Arc<T>>
+    ///
+    /// `query` is given the ledger's number from before it.
+    pub(crate) async fn get_or_run<T, Q>(
+        &self,
+        name: Name<'_>,
+        manner: Manner,
+        query: impl FnOnce(u64) -> Q,
+    ) -> Result<Arc<T>>
     where
         T: Send + Sync + 'static,
         Q: Future<Output = Result<(T, Seen)>>,
     {
         let load = async {
             let stamp = self.stamp();
-            Ok(self.load(name, manner, stamp, query.await?))
+            Ok(self.load(name, manner, stamp, query(number(stamp)).await?))
         };
         let judge = Judge::new(self, manner);
         let key: &(dyn Names + '_) = &name;
@@ -129,11 +138,11 @@ impl QueryCache {
         &self,
         name: Name<'_>,
         manner: Manner,
-        query: impl FnOnce() -> Result<(T, Seen)>,
+        query: impl FnOnce(u64) -> Result<(T, Seen)>,
     ) -> Result<Arc<T>> {
         let load = || {
             let stamp = self.stamp();
-            Ok(self.load(name, manner, stamp, query()?))
+            Ok(self.load(name, manner, stamp, query(number(stamp))?))
         };
         let judge = Judge::new(self, manner);
         let key: &(dyn Names + '_) = &name;
@@ -191,7 +200,7 @@ impl QueryCache {
 
     /// The moment before a query.
     fn stamp(&self) -> Option<Stamp> {
-        let stamp = self.anchorage.stamp();
+        let stamp = self.anchorage.stamp(self.in_force.lookout(&self.clock));
         faults::pause(Point::Numbered);
         stamp
     }
@@ -230,6 +239,11 @@ impl QueryCache {
     }
 }
 
+/// The number of the ledger; none is older than zero.
+fn number(stamp: Option<Stamp>) -> u64 {
+    stamp.map_or(0, |stamp| stamp.number())
+}
+
 /// Judges what is found in the cache, for one call.
 struct Judge<'a> {
     cache: &'a QueryCache,
@@ -248,7 +262,9 @@ impl<'a> Judge<'a> {
         if self.refresh {
             return false;
         }
-        let holds = cached.basis.as_ref().is_some_and(|(stamp, reads)| self.cache.anchorage.holds(stamp, reads));
+        let QueryCache { anchorage, in_force, clock, .. } = self.cache;
+        let holds =
+            cached.basis.as_ref().is_some_and(|(stamp, reads)| anchorage.holds(stamp, reads, in_force.lookout(clock)));
         if !holds && !self.refused.swap(true, Ordering::Relaxed) {
             self.cache.stale_prevented.fetch_add(1, Ordering::Relaxed);
         }

@@ -8,7 +8,8 @@
 //! program can't read what it does not open.
 //!
 //! Invariant: the answer names all that was read, or says that it can't, as long as the schema is that of the moment the run began. A
-//! change of the schema is a commit that means any table (`ledger`), after which nobody asks for the answer.
+//! change of the schema is a commit that means any table (`ledger`), after which nobody asks for the answer. What is remembered of the schema
+//! for others is filed under the number from before the run: what it saw may have been changed since.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -193,6 +194,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) atlas: &'a Atlas,
     /// Whether the connection has neither temporary tables nor attached databases, which could hide those of `main`.
     pub(crate) is_plain: bool,
+    /// The number taken before the run, and so before the schema that it saw.
+    pub(crate) since: u64,
 }
 
 /// Follows what has run on a connection since its texts were wanted and its accesses taken. `ground`: where there is a ledger.
@@ -215,12 +218,12 @@ pub(crate) fn of(
         }
     }
     let reads = match ground {
-        Some(Ground { ledger, atlas, .. }) if opened.complete => {
+        Some(Ground { ledger, atlas, since, .. }) if opened.complete => {
             if faults::mutated(Mutation::TrustsHearsay) {
                 let names: Vec<_> = accesses.tables_read.keys().map(|table| table.name.to_ascii_lowercase()).collect();
                 Reads::Tables(ledger.cells(names.iter().map(|name| &**name)))
             } else {
-                reads(connection, ledger, atlas, &opened)
+                reads(connection, ledger, atlas, since, &opened)
             }
         }
         _ => Reads::Any,
@@ -260,10 +263,9 @@ fn follow(
     if texts.len() > MOST_TEXTS {
         return Err(Volatile::Unknown);
     }
-    let since = ground.map_or(0, |ground| ground.ledger.moment());
     let shared = ground.filter(|ground| ground.is_plain);
     for text in texts.iter().filter(|text| !only_bounds_transaction(text)) {
-        if let Some(Ground { ledger, atlas, .. }) = shared
+        if let Some(Ground { ledger, atlas, since, .. }) = shared
             && let Some(roots) = atlas.current(ledger, since).programs.get(text)
         {
             opened.roots.extend(roots.iter());
@@ -279,7 +281,7 @@ fn follow(
         opened.roots.extend(program.roots.iter());
         if program.virtual_tables > 0 {
             opened.virtual_tables = true;
-        } else if let Some(Ground { ledger, atlas, .. }) = shared {
+        } else if let Some(Ground { ledger, atlas, since, .. }) = shared {
             let mut pages = atlas.current(ledger, since);
             if pages.programs.len() >= MOST_PROGRAMS {
                 pages.programs.clear();
@@ -293,12 +295,11 @@ fn follow(
     Ok(())
 }
 
-fn reads(connection: &StatementConnection, ledger: &Ledger, atlas: &Atlas, opened: &Opened) -> Reads {
+fn reads(connection: &StatementConnection, ledger: &Ledger, atlas: &Atlas, since: u64, opened: &Opened) -> Reads {
     // A full-text table reads what it likes of `main`.
     if opened.virtual_tables {
         return Reads::Any;
     }
-    let since = ledger.moment();
     let known = atlas.current(ledger, since).schema.clone();
     let schema = match known.map_or_else(|| Schema::of(connection).map(Arc::new), Ok) {
         Ok(schema) => schema,

@@ -397,6 +397,8 @@ impl Session {
         outside: impl FnOnce() -> bool,
         rolls_back: impl FnOnce() -> bool,
     ) -> Verdict {
+        // What SQLite committed after the last statement's end was told.
+        self.publisher.settle();
         let usage = self.usage();
         if self.refused.load(Ordering::Relaxed) != ALLOWED && usage != Use::None && self.is_stopped() {
             return Verdict::Interrupt;
@@ -567,6 +569,7 @@ impl Session {
 
     /// Notes that SQLite rolled a transaction back.
     pub(crate) fn rolled_back(&self) {
+        self.publisher.rolled_back();
         if self.phase() == Phase::Open {
             self.set_phase(Phase::Ended);
         }

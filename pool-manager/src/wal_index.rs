@@ -8,7 +8,7 @@
 //! which `anchor` guarantees by owning both; a connection in WAL mode keeps a shared lock, so no other connection can switch the
 //! mode under it. The `-shm` file is never opened here: closing any descriptor of it would drop this process' locks.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -37,13 +37,23 @@ unsafe impl Sync for WalIndex {}
 impl WalIndex {
     /// Finds the mapped header. The connection must be in WAL mode and have read once; `None` where the VFS has no such memory.
     pub(crate) fn of(connection: &rusqlite::Connection) -> Option<Self> {
+        // SAFETY: the handle is open.
+        unsafe { Self::of_schema(connection.handle(), c"main") }
+    }
+
+    /// The same for any database of a connection.
+    ///
+    /// # Safety
+    ///
+    /// The connection is open, and used by nobody else meanwhile.
+    pub(crate) unsafe fn of_schema(connection: *mut ffi::sqlite3, schema: &CStr) -> Option<Self> {
         let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
         // SAFETY: the handle is open, and this opcode stores one pointer:
         // https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntlfilepointer
         let code = unsafe {
             ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
+                connection,
+                schema.as_ptr(),
                 ffi::SQLITE_FCNTL_FILE_POINTER,
                 (&raw mut file).cast::<c_void>(),
             )
@@ -83,6 +93,11 @@ impl WalIndex {
         let backfilled = unsafe { &*self.0.as_ptr().cast::<AtomicU32>().add(24) };
         // Acquire: stored by a checkpoint after it has written and cut the file.
         backfilled.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the other one is mapped at the same place.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
 
     /// Reads the header. It may be torn by a commit under way: then it equals neither the old nor the new one.

@@ -108,6 +108,36 @@ fn a_result_survives_commits_that_write_other_tables_and_no_others() {
     }
 }
 
+/// What a reader learns of the schema that it sees is not true for others if the schema was changed meanwhile.
+#[test]
+fn a_reader_of_an_old_schema_teaches_others_nothing() {
+    let test = with_connections(3);
+    write(&test.db, "INSERT INTO w VALUES ('old', 1)");
+    let sql = "SELECT * FROM changed";
+    write(&test.db, "CREATE VIEW changed AS SELECT count(*) FROM w");
+    let old = move |conn: &pool_manager::Connection| -> Result<String> {
+        let found = text_of(conn, sql)?;
+        // While this reads, another connection gives the view another meaning, and somebody asks for something.
+        Ok(found)
+    };
+    let db = test.db.clone();
+    let reads_on = move |conn: &pool_manager::Connection| -> Result<String> {
+        conn.query_row("SELECT count(*) FROM log", [], |_| Ok(()))?;
+        let there = db.clone();
+        let change = std::thread::spawn(move || {
+            write(&there, "DROP VIEW changed; CREATE VIEW changed AS SELECT count(*) FROM log");
+            cached(&there, "SELECT count(*) FROM a");
+        });
+        change.join().unwrap();
+        old(conn)
+    };
+    test.db.blocking().execute_cached("old", None, reads_on).unwrap();
+    for _ in 0..2 {
+        cached(&test.db, sql);
+    }
+    assert!(!survives(&test.db, sql, |db| write(db, "INSERT INTO log VALUES (1)")));
+}
+
 #[test]
 fn commits_that_nobody_reports_are_found_all_the_same() {
     let test = with_connections(2);

@@ -7,9 +7,11 @@ mod bank;
 mod cache;
 mod cache_checker;
 mod cache_tables;
+mod changes;
 mod checkpoints;
 mod chinook;
 mod closing;
+mod external_writers;
 #[cfg(unix)]
 mod forks;
 mod grouping;

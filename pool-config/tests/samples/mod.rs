@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_config::{Key, PoolConfig, PoolConfigBuilder, Synchronous, Value, WorkPlacement};
+use pool_config::{ExternalWriters, Key, PoolConfig, PoolConfigBuilder, Synchronous, Value, WorkPlacement};
 
 /// Values of a key, its limits among them; the last is the largest of those that have an order.
 pub(crate) fn samples(key: Key) -> Vec<Value> {
@@ -32,6 +32,7 @@ pub(crate) fn samples(key: Key) -> Vec<Value> {
             [0.0, 0.123_456_789, 1.0 / 3.0, 1.0].map(|share| Value::Share(share.into())).to_vec()
         }
         Key::Synchronous => Synchronous::ALL.iter().copied().map(Value::Synchronous).collect(),
+        Key::ExternalWriters => ExternalWriters::ALL.iter().copied().map(Value::ExternalWriters).collect(),
         Key::WorkPlacement => WorkPlacement::ALL.iter().copied().map(Value::WorkPlacement).collect(),
         Key::BusyTimeout => micros(&[1_000, 90_500_000, 24 * DAY]),
         Key::SlowStatement => micros(&[1, 90_500_000, year]),
