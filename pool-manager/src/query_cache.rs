@@ -5,6 +5,7 @@
 //! began, as of a moment after its caller asked.
 
 use std::any::Any;
+use std::cmp::Reverse;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use crate::ledger::Reads;
 use crate::query_key::{Key, Name, Names};
 use crate::reads::Seen;
 use crate::volatile::{Reasons, Uncacheable, Volatile};
+use crate::warm::HotQuery;
 use crate::weight::Scales;
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Cached {
     value: Arc<dyn Any + Send + Sync>,
     /// Estimated bytes of the value.
     weight: u64,
+    /// How often it was served, as far as callers did not do that at the same time: so it costs a load and a store.
+    hits: AtomicU64,
 }
 
 /// The query cache of one database.
@@ -164,7 +168,8 @@ impl QueryCache {
             _ => None,
         };
         let basis = stamp.filter(|_| reason.is_none()).map(|stamp| (stamp, seen.reads));
-        let cached = Cached { basis, weight: self.scales.weigh(&value), value: Arc::new(value) };
+        let cached =
+            Cached { basis, weight: self.scales.weigh(&value), value: Arc::new(value), hits: AtomicU64::new(0) };
         if let Some(reason) = reason {
             self.not_kept(name.text, &reason);
             return Load::Pass(cached);
@@ -224,6 +229,19 @@ impl QueryCache {
         }
     }
 
+    /// The queries that are keys of results, those that were served most first.
+    pub(crate) fn hot_queries(&self, limit: usize) -> Vec<HotQuery> {
+        let mut all = self.results.snapshot();
+        all.retain(|(key, _)| key.is_query());
+        all.sort_by_key(|(_, cached)| Reverse(cached.hits.load(Ordering::Relaxed)));
+        all.truncate(limit);
+        let hot = |(key, cached): &(Key, Arc<Cached>)| {
+            let (sql, parameters) = key.query()?;
+            Some(HotQuery { hits: cached.hits.load(Ordering::Relaxed), ..HotQuery::new(sql, parameters) })
+        };
+        all.iter().filter_map(hot).collect()
+    }
+
     pub(crate) fn stats(&self) -> pool_cache::Stats {
         self.results.stats()
     }
@@ -265,6 +283,9 @@ impl<'a> Judge<'a> {
         let QueryCache { anchorage, in_force, clock, .. } = self.cache;
         let holds =
             cached.basis.as_ref().is_some_and(|(stamp, reads)| anchorage.holds(stamp, reads, in_force.lookout(clock)));
+        if holds {
+            cached.hits.store(cached.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
         if !holds && !self.refused.swap(true, Ordering::Relaxed) {
             self.cache.stale_prevented.fetch_add(1, Ordering::Relaxed);
         }

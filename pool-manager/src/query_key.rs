@@ -37,6 +37,8 @@ pub(crate) struct Kind {
     closure: TypeId,
     /// Which function a function pointer points to: pointers to all functions of a signature are of one type.
     pointer: Option<usize>,
+    /// Whether the key is the text of a query, with its parameters.
+    is_sql: bool,
 }
 
 /// A function pointer that can be used as a query.
@@ -50,7 +52,7 @@ impl Kind {
             return None;
         }
         let pointer = (query as &dyn Any).downcast_ref::<Pointer<T>>().map(|pointer| *pointer as usize);
-        Some(Self { value: TypeId::of::<T>(), closure, pointer })
+        Some(Self { value: TypeId::of::<T>(), closure, pointer, is_sql: false })
     }
 
     /// The kind of rows that `map` makes. `None` as above.
@@ -65,8 +67,33 @@ impl Kind {
             return None;
         }
         let pointer = (map as &dyn Any).downcast_ref::<MapPointer<T>>().map(|pointer| *pointer as usize);
-        Some(Self { value: TypeId::of::<Vec<T>>(), closure, pointer })
+        Some(Self { value: TypeId::of::<Vec<T>>(), closure, pointer, is_sql: true })
     }
+}
+
+/// Reads the values back that [`bytes_of`] has written.
+pub(crate) fn values_of(mut bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut values = Vec::new();
+    while let Some((kind, rest)) = bytes.split_first() {
+        bytes = rest;
+        let mut take = |length: usize| {
+            let (content, rest) = bytes.split_at_checked(length)?;
+            bytes = rest;
+            Some(content)
+        };
+        let mut number = || take(8)?.try_into().ok().map(u64::from_le_bytes);
+        values.push(match kind {
+            0 => Value::Null,
+            1 => Value::Integer(number()?.cast_signed()),
+            2 => Value::Real(f64::from_bits(number()?)),
+            _ => {
+                let length = usize::try_from(number()?).ok()?;
+                let content = take(length)?.to_vec();
+                if *kind == 3 { Value::Text(String::from_utf8(content).ok()?) } else { Value::Blob(content) }
+            }
+        });
+    }
+    Some(values)
 }
 
 /// A function pointer that can make a value of a row.
@@ -113,6 +140,16 @@ pub(crate) trait Names: Send + Sync {
 }
 
 impl Key {
+    /// Tells whether the key is the text of a query.
+    pub(crate) fn is_query(&self) -> bool {
+        self.kind.is_sql
+    }
+
+    /// The query whose text is the key, and its parameters.
+    pub(crate) fn query(&self) -> Option<(&str, Vec<Value>)> {
+        if self.kind.is_sql { Some((&self.text, values_of(&self.parameters)?)) } else { None }
+    }
+
     /// The bytes it takes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.parameters.len()
@@ -180,3 +217,23 @@ impl PartialEq for Key {
 }
 
 impl Eq for Key {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_from_the_bytes_of_a_key() {
+        let values = vec![
+            Value::Null,
+            Value::Integer(i64::MIN),
+            Value::Real(-0.1),
+            Value::Text("\u{e9}, and more".to_owned()),
+            Value::Text(String::new()),
+            Value::Blob(vec![0, 255, 1]),
+        ];
+        let bytes = bytes_of(&values);
+        assert_eq!(values_of(&bytes), Some(values));
+        assert_eq!(values_of(&bytes[..bytes.len() - 1]), None);
+    }
+}
