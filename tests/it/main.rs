@@ -6,6 +6,7 @@
 mod bank;
 mod cache;
 mod cache_checker;
+mod cache_random;
 mod cache_tables;
 mod changes;
 mod checkpoints;

@@ -44,11 +44,13 @@ pub struct Quirks {
     pub reuse: bool,
     /// Results are cached, where that can be chosen.
     pub query_cache: bool,
+    /// Cached results are compared with what other processes commit, where that can be chosen.
+    pub strict: bool,
 }
 
 impl Default for Quirks {
     fn default() -> Self {
-        Self { tested: true, immediate: false, reuse: true, query_cache: true }
+        Self { tested: true, immediate: false, reuse: true, query_cache: true, strict: true }
     }
 }
 

@@ -26,12 +26,14 @@ const CROWDS: &[&str] = &[
 fn ours() -> Vec<Entrant> {
     let usual = Quirks::default();
     let uncached = Quirks { query_cache: false, ..usual };
+    let alone = Quirks { strict: false, ..usual };
     let anew = Quirks { reuse: false, ..usual };
     vec![
         Entrant::new::<Ours>("ours (async)", usual, &[READS, REUSE, OPENING, WRITES, CACHED]).with_memory(),
         Entrant::new::<OursBlocking>("ours (blocking)", usual, &[READS, REUSE, OPENING, WRITES, CACHED]),
         Entrant::new::<Ours>("ours (statements anew)", anew, &[REUSE]),
         Entrant::new::<Ours>("ours (no query cache)", uncached, &[CACHED]),
+        Entrant::new::<OursBlocking>("ours (external_writers = none)", alone, &[&["query-cache-hit"]]),
     ]
 }
 

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use peers_sqlite_arena::{Competitor, Country, Failure, Place, ROWS, Site, Totals, sql};
-use pool_manager::{Connection, DatabaseManager, Error, PoolConfigBuilder, Synchronous};
+use pool_manager::{Connection, DatabaseManager, Error, ExternalWriters, PoolConfigBuilder, Synchronous};
 
 use crate::work;
 
@@ -30,7 +30,8 @@ fn open(site: &Site) -> Result<DatabaseManager, Failure> {
         .busy_timeout(std::time::Duration::from_millis(sql::BUSY_TIMEOUT))
         .enable_statement_pooling(site.quirks.reuse)
         .statement_cache_size(sql::STATEMENTS)
-        .enable_query_cache(site.quirks.query_cache);
+        .enable_query_cache(site.quirks.query_cache)
+        .external_writers(if site.quirks.strict { ExternalWriters::Strict } else { ExternalWriters::None });
     DatabaseManager::builder().path(&site.path).config(config).build().map_err(failure)
 }
 
