@@ -42,6 +42,12 @@ impl Clock {
         Duration::from_nanos(self.now())
     }
 
+    /// Tells the same as of the last timer interrupt, 1 to 10 ms ago: at a third of the cost.
+    #[inline]
+    pub fn elapsed_lately(&self) -> Duration {
+        Duration::from_nanos(self.lately())
+    }
+
     /// Tells the nanoseconds since the clock was created.
     pub(crate) fn now(&self) -> u64 {
         match &self.0 {

@@ -311,8 +311,9 @@ fn into_wal(connection: &rusqlite::Connection, since: Instant, wait: Duration) -
 }
 
 /// How often the file is looked up at most, in nanoseconds. Each time costs a microsecond; a database file should not be replaced under
-/// those who use it at all (<https://www.sqlite.org/howtocorrupt.html>, section 2.4), so noticing it soon has to do.
-const LOOK_INTERVAL: u64 = 50_000_000;
+/// those who use it at all (<https://www.sqlite.org/howtocorrupt.html>, section 2.4), so noticing it soon has to do: within 50 ms, of which 10
+/// are for the lag of the cheap clock.
+const LOOK_INTERVAL: u64 = 40_000_000;
 
 /// Where the anchor of a database lies: another one when the file was replaced, none when the database was closed.
 #[derive(Debug)]
@@ -320,8 +321,8 @@ pub(crate) struct Anchorage {
     anchor: RwLock<Option<Arc<Anchor>>>,
     /// Held while another file is opened, so that one caller does it and nobody else waits.
     moving: Mutex<()>,
-    since: Instant,
-    /// When the file was last looked up, in nanoseconds after `since`.
+    clock: Clock,
+    /// When the file was last looked up, in nanoseconds by the clock.
     looked: AtomicU64,
     /// Whether the file was found to have been made read-only. It orders nothing.
     frozen: AtomicBool,
@@ -332,7 +333,7 @@ impl Anchorage {
         Self {
             anchor: RwLock::new(Some(Arc::new(anchor))),
             moving: Mutex::new(()),
-            since: Instant::now(),
+            clock: Clock::system(),
             looked: AtomicU64::new(0),
             frozen: AtomicBool::new(false),
         }
@@ -341,7 +342,7 @@ impl Anchorage {
     /// Tells whether it is time to look up the file again, to one caller each time.
     #[inline]
     pub(crate) fn is_time_to_look(&self) -> bool {
-        let now = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.clock.elapsed_lately());
         let looked = self.looked.load(Ordering::Relaxed);
         now.saturating_sub(looked) > LOOK_INTERVAL
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()

@@ -31,7 +31,7 @@ pub(crate) struct Name<'a> {
 }
 
 /// Which closure makes which type of value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     value: TypeId,
     closure: TypeId,
@@ -39,6 +39,15 @@ pub(crate) struct Kind {
     pointer: Option<usize>,
     /// Whether the key is the text of a query, with its parameters.
     is_sql: bool,
+}
+
+/// The rest hardly ever differs where the closure does not.
+impl Hash for Kind {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.closure.hash(state);
+        self.pointer.hash(state);
+    }
 }
 
 /// A function pointer that can be used as a query.
