@@ -106,19 +106,6 @@ impl<'m> Blocking<'m> {
         self.engine.write_blocking(TransactionKind::Immediate, work)
     }
 
-    /// The same with a choice of how the transaction begins.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction).
-    pub fn execute_pooled_transaction_with<T>(
-        &self,
-        kind: TransactionKind,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
-    ) -> Result<T> {
-        self.engine.write_blocking(kind, work)
-    }
-
     /// Runs a list of operations in one transaction; see
     /// [`DatabaseManager::execute_pooled_operations`](crate::DatabaseManager::execute_pooled_operations).
     ///

@@ -6,8 +6,8 @@
 //! The way of one call: connection -> thread -> closure (-> permit, at the first statement that writes) -> clean-up by pool-core's
 //! release -> permit back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use pool_stmt::StatementRegistry;
 use crate::bulletin::Bulletin;
 use crate::clock::Clock;
 use crate::connection::{Connection, OnConnect};
+use crate::deadline::Timers;
 use crate::driver::{Database, Driver};
 use crate::error::{Error, Result};
 use crate::fork::{Bound, Process};
@@ -60,6 +61,8 @@ pub(crate) struct Engine {
     pub(crate) rolls_back: Mutex<Option<(i64, bool)>>,
     cache: QueryCache,
     settings: Settings,
+    /// For calls that have a deadline; made with the first of them.
+    timers: OnceLock<Arc<Timers>>,
     closed: AtomicBool,
     /// Whether the last steps of closing were done. Held while they are.
     finished: Mutex<bool>,
@@ -89,6 +92,7 @@ impl Engine {
             rolls_back: Mutex::new(None),
             cache,
             settings: Settings::default(),
+            timers: OnceLock::new(),
             closed: AtomicBool::new(false),
             finished: Mutex::new(false),
             process: Process::this(),
@@ -125,6 +129,10 @@ impl Engine {
 
     pub(crate) fn in_force(&self) -> &InForce {
         &self.database.in_force
+    }
+
+    pub(crate) fn timers(&self) -> &Arc<Timers> {
+        self.timers.get_or_init(|| Timers::new(self.plan.clock.pool()))
     }
 
     pub(crate) fn query_cache(&self) -> &QueryCache {
@@ -172,12 +180,22 @@ impl Engine {
     }
 
     pub(crate) fn lease_blocking(&self) -> Result<Lease> {
+        self.lease_blocking_within(None)
+    }
+
+    /// The same, for no longer than `limit`.
+    pub(crate) fn lease_blocking_within(&self, limit: Option<Duration>) -> Result<Lease> {
         self.open_or_closed()?;
         let held = nesting::held_here(self);
         if held > 0 && held >= self.config().max_connections() {
             return Err(Error::WouldDeadlock { what: "every connection of the pool" });
         }
-        self.pool.acquire_owned_blocking().map(Bound::new).map_err(|error| self.no_connection(error))
+        match limit {
+            None => self.pool.acquire_owned_blocking(),
+            Some(limit) => self.pool.acquire_owned_blocking_timeout(limit.min(self.in_force().acquire_timeout())),
+        }
+        .map(Bound::new)
+        .map_err(|error| self.no_connection(error))
     }
 
     fn no_connection(&self, error: AcquireError<Error>) -> Error {
@@ -237,7 +255,7 @@ impl Engine {
     {
         let lease = self.lease().await?;
         let site = Site::of::<F>();
-        if self.may_run_here(usage, site, &lease) {
+        if self.may_run_here(usage, site, &lease, self.in_force().work_placement()) {
             let since = Instant::now();
             let done = self.run(&lease, usage, None, work);
             self.sites.ran_here(site, since.elapsed());
@@ -255,10 +273,10 @@ impl Engine {
 
     /// Tells whether a use may run on the thread of a task. What may wait for others never does: whom it waits for might need that
     /// very thread.
-    fn may_run_here(&self, usage: Use, site: Site, lease: &Lease) -> bool {
+    pub(crate) fn may_run_here(&self, usage: Use, site: Site, lease: &Lease, placement: WorkPlacement) -> bool {
         let waits_for_nobody = usage == Use::Read && !lease.session().is_serial();
         waits_for_nobody
-            && match self.in_force().work_placement() {
+            && match placement {
                 WorkPlacement::Blocking => false,
                 WorkPlacement::Inline => true,
                 _ => self.sites.is_quick(site),

@@ -87,6 +87,27 @@ pub enum Error {
         /// How long the caller waited.
         waited: Duration,
     },
+    /// The deadline of the call has passed, which [`CallOptions`](crate::CallOptions) set. Of a write, nothing is in the database then.
+    #[error("deadline passed: {waited:?} of {limit:?} went by {doing}")]
+    DeadlinePassed {
+        /// What the call was doing when the time was up.
+        doing: &'static str,
+        /// How long it was allowed to take.
+        limit: Duration,
+        /// How long it took.
+        waited: Duration,
+        /// What the closure, or the wait, failed with because of that; `None` where it was not waited for.
+        source: Option<Box<Error>>,
+    },
+    /// A bulk write ended before its last item: the slices that were committed before are in the database, and of the slice that failed
+    /// nothing is.
+    #[error("bulk write stopped after {written} items that are in the database")]
+    BulkStopped {
+        /// How many items are in the database: the first ones.
+        written: u64,
+        /// What stopped it.
+        source: Box<Error>,
+    },
     /// Another process had the database locked, and kept it so for the whole of `busy_timeout`; or SQLite did not wait, because waiting
     /// could never end: the transaction had read already and wanted to write while somebody else did.
     #[error("database is locked by another process: waited {waited:?} of busy_timeout = {busy_timeout:?}")]
@@ -223,6 +244,7 @@ impl Error {
             Self::AcquireTimeout { .. }
             | Self::TooManyWaiters { .. }
             | Self::WriteLaneTimeout { .. }
+            | Self::DeadlinePassed { .. }
             | Self::Busy { .. }
             | Self::StaleSnapshot { .. } => true,
             Self::Shared(shared) | Self::CommitFailed(shared) => shared.is_transient(),
@@ -242,6 +264,7 @@ impl Error {
             | Self::SharedTransaction { source }
             | Self::Interrupted { source, .. } => Some(source),
             Self::Shared(shared) | Self::CommitFailed(shared) => shared.sqlite(),
+            Self::DeadlinePassed { source: Some(source), .. } | Self::BulkStopped { source, .. } => source.sqlite(),
             _ => None,
         }
     }

@@ -8,13 +8,18 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pool_config::WorkPlacement;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::deadline::Stop;
 use crate::error::{Error, Result};
+use crate::priority::Priority;
+use crate::receipt::{ReceiptEntry, WriteOutcome};
 use crate::session::{Session, Ticket};
 use crate::sites::Site;
 use crate::transaction::{Transaction, TransactionKind};
@@ -30,6 +35,27 @@ pub(crate) struct Write<T, W> {
     site: Site,
     runtime: Option<Handle>,
     since: Instant,
+    choices: Choices,
+    /// A [`GivenUp`], or zero. Written under the lock of `stage`, which orders it.
+    given_up: AtomicU8,
+}
+
+/// What the caller of a write has chosen for it.
+#[derive(Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) priority: Priority,
+    pub(crate) placement: Option<WorkPlacement>,
+    /// Told what becomes of the write; dropped untold means that nothing of it is in the database.
+    pub(crate) entry: Option<ReceiptEntry>,
+}
+
+/// Whether a write was given up, because its caller went away or its time was over, and what it was doing then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum GivenUp {
+    /// For a connection, the lane or its turn in the queue.
+    Waiting = 1,
+    Running = 2,
 }
 
 enum Stage<T, W> {
@@ -39,6 +65,11 @@ enum Stage<T, W> {
     Running(Option<(Arc<Session>, Ticket)>),
     /// Its caller went away while it ran.
     Abandoned,
+    /// Its time was over before it began. The closure is dropped by its caller.
+    TakenBack(
+        W,
+        #[expect(dead_code, reason = "held, so that nobody takes the write for forgotten")] oneshot::Sender<Outcome<T>>,
+    ),
     Ran(Outcome<T>, oneshot::Sender<Outcome<T>>),
     Over,
 }
@@ -56,6 +87,14 @@ where
     W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
 {
     pub(crate) fn new(work: W, own_transaction: Option<TransactionKind>) -> (Arc<Self>, Caller<T, W>) {
+        Self::chosen(work, own_transaction, Choices::default())
+    }
+
+    pub(crate) fn chosen(
+        work: W,
+        own_transaction: Option<TransactionKind>,
+        choices: Choices,
+    ) -> (Arc<Self>, Caller<T, W>) {
         let (tell, told) = oneshot::channel();
         let write = Arc::new(Self {
             stage: Mutex::new(Stage::Waiting(work, tell, None)),
@@ -63,8 +102,57 @@ where
             site: Site::of::<W>(),
             runtime: Handle::try_current().ok(),
             since: Instant::now(),
+            choices,
+            given_up: AtomicU8::new(0),
         });
         (Arc::clone(&write), Caller { write, told, answered: false })
+    }
+}
+
+impl<T, W> Write<T, W> {
+    fn given_up(&self) -> Option<GivenUp> {
+        match self.given_up.load(Ordering::Relaxed) {
+            1 => Some(GivenUp::Waiting),
+            2 => Some(GivenUp::Running),
+            _ => None,
+        }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up().is_some()
+    }
+
+    /// One that waits does not run; one that runs is interrupted where that harms nobody else, and undone in any case; what has run goes
+    /// on to its commit.
+    fn abandon(&self) {
+        let mut stage = self.stage.lock();
+        let (next, given_up, session) = match std::mem::replace(&mut *stage, Stage::Over) {
+            Stage::Waiting(work, tell, session) => (Stage::TakenBack(work, tell), GivenUp::Waiting, session),
+            Stage::Running(session) => (Stage::Abandoned, GivenUp::Running, session),
+            other => {
+                *stage = other;
+                return;
+            }
+        };
+        *stage = next;
+        self.given_up.store(given_up as u8, Ordering::Relaxed);
+        drop(stage);
+        self.settle(WriteOutcome::RolledBack);
+        if let Some((session, ticket)) = session {
+            session.cancel(ticket);
+        }
+    }
+
+    fn settle(&self, outcome: WriteOutcome) {
+        if let Some(entry) = &self.choices.entry {
+            entry.settle(outcome);
+        }
+    }
+}
+
+impl<T: Send, W: Send> Stop for Write<T, W> {
+    fn stop(&self) {
+        self.abandon();
     }
 }
 
@@ -79,6 +167,14 @@ where
 
     fn site(&self) -> Site {
         self.site
+    }
+
+    fn priority(&self) -> Priority {
+        self.choices.priority
+    }
+
+    fn placement(&self) -> Option<WorkPlacement> {
+        self.choices.placement
     }
 
     fn is_waiting(&self) -> bool {
@@ -106,14 +202,24 @@ where
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| work(transaction))).map(|returned| session.explain(returned));
         let mut stage = self.stage.lock();
-        let kept = matches!(outcome, Ok(Ok(_))) && !matches!(*stage, Stage::Abandoned);
+        let kept = matches!(outcome, Ok(Ok(_))) && !self.is_given_up();
         *stage = Stage::Ran(outcome, tell);
         if kept { Ran::Keep } else { Ran::Undo }
     }
 
     fn answer(&self, failed: Option<Error>) {
-        let stage = std::mem::replace(&mut *self.stage.lock(), Stage::Over);
-        let Stage::Ran(outcome, tell) = stage else { return };
+        let (outcome, tell) = {
+            let mut stage = self.stage.lock();
+            match std::mem::replace(&mut *stage, Stage::Over) {
+                Stage::Ran(outcome, tell) => (outcome, tell),
+                other => {
+                    *stage = other;
+                    return;
+                }
+            }
+        };
+        let is_in = matches!(outcome, Ok(Ok(_))) && failed.is_none() && !self.is_given_up();
+        self.settle(if is_in { WriteOutcome::Committed } else { WriteOutcome::RolledBack });
         // A caller that has gone away wants no answer.
         let _ = tell.send(match (outcome, failed) {
             (Ok(Ok(_)), Some(error)) => Ok(Err(error)),
@@ -122,13 +228,19 @@ where
     }
 
     fn refuse(&self, error: Error) {
-        let mut stage = self.stage.lock();
-        let taken = std::mem::replace(&mut *stage, Stage::Over);
-        drop(stage);
-        if let Stage::Waiting(work, tell, _) = taken {
-            let _ = tell.send(Ok(Err(error)));
-            drop(work);
-        }
+        let (work, tell) = {
+            let mut stage = self.stage.lock();
+            match std::mem::replace(&mut *stage, Stage::Over) {
+                Stage::Waiting(work, tell, _) => (work, tell),
+                other => {
+                    *stage = other;
+                    return;
+                }
+            }
+        };
+        self.settle(WriteOutcome::RolledBack);
+        let _ = tell.send(Ok(Err(error)));
+        drop(work);
     }
 
     fn waited(&self) -> Duration {
@@ -149,10 +261,31 @@ impl<T: Send + 'static, W> Caller<T, W> {
         }
         let taken = std::mem::replace(&mut *stage, Stage::Over);
         drop(stage);
+        self.write.settle(WriteOutcome::RolledBack);
         if let Stage::Waiting(_, _, Some((session, ticket))) = taken {
             session.cancel(ticket);
         }
         true
+    }
+
+    /// Gives the write up because its time is over. False: it is too late for that, what it wrote may be in the database already, and the
+    /// answer tells.
+    pub(crate) fn run_out(&self) -> bool {
+        self.write.abandon();
+        let mut stage = self.write.stage.lock();
+        if matches!(*stage, Stage::TakenBack(..)) {
+            let taken = std::mem::replace(&mut *stage, Stage::Over);
+            drop(stage);
+            drop(taken);
+        } else {
+            drop(stage);
+        }
+        self.write.is_given_up()
+    }
+
+    /// Tells whether it was given up, by whomever.
+    pub(crate) fn given_up(&self) -> Option<GivenUp> {
+        self.write.given_up()
     }
 
     /// Waits for the answer. A panic of the closure goes on here.
@@ -170,17 +303,8 @@ impl<T: Send + 'static, W> Caller<T, W> {
 impl<T: Send + 'static, W> Drop for Caller<T, W> {
     /// One that waits does not run; one that runs is interrupted where that harms nobody else, and undone in any case.
     fn drop(&mut self) {
-        if self.answered || self.give_up() {
-            return;
-        }
-        let mut stage = self.write.stage.lock();
-        if let Stage::Running(session) = &mut *stage {
-            let session = session.take();
-            *stage = Stage::Abandoned;
-            drop(stage);
-            if let Some((session, ticket)) = session {
-                session.cancel(ticket);
-            }
+        if !self.answered && !self.give_up() {
+            self.write.abandon();
         }
     }
 }

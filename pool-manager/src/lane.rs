@@ -56,7 +56,13 @@ pub(crate) struct TurnQueue(Pool<Turns>);
 impl TurnQueue {
     /// Makes a queue in which so many have a turn at the same time.
     pub(crate) fn new(turns: usize) -> Self {
+        Self::by_clock(turns, pool_core::Clock::system())
+    }
+
+    /// The same with another time to go by.
+    pub(crate) fn by_clock(turns: usize, clock: pool_core::Clock) -> Self {
         let pool = Pool::builder(Turns)
+            .clock(clock)
             .max_connections(turns)
             .min_connections(0)
             .idle_timeout(None)

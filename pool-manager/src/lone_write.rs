@@ -20,8 +20,8 @@ const TOGETHER: Duration = Duration::from_micros(50);
 
 impl Engine {
     /// Runs the first write of the queue, with those that come meanwhile, on this thread; for who has the lead. False: it was not begun.
-    pub(crate) fn write_here(&self, site: Site, own: Option<TransactionKind>) -> bool {
-        if !self.may_write_here(site) {
+    pub(crate) fn write_here(&self, site: Site, own: Option<TransactionKind>, placement: WorkPlacement) -> bool {
+        if !self.may_write_here(site, placement) {
             return false;
         }
         let since = Instant::now();
@@ -63,8 +63,8 @@ impl Engine {
         true
     }
 
-    fn may_write_here(&self, site: Site) -> bool {
-        let quick = match self.in_force().work_placement() {
+    fn may_write_here(&self, site: Site, placement: WorkPlacement) -> bool {
+        let quick = match placement {
             WorkPlacement::Blocking => false,
             WorkPlacement::Inline => self.sites.is_known(site),
             _ => self.sites.is_quick(site) && self.sites.is_quick(site.whole()),

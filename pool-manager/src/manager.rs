@@ -244,19 +244,6 @@ impl DatabaseManager {
         self.engine.write(OWN, work).await
     }
 
-    /// The same with a choice of how the transaction begins.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute_pooled_transaction`](Self::execute_pooled_transaction).
-    pub async fn execute_pooled_transaction_with<T: Send + 'static>(
-        &self,
-        kind: TransactionKind,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.engine.write(Some(kind), work).await
-    }
-
     /// Runs a list of operations in one immediate transaction: results in order, all or nothing.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ impl Link {
     }
 
     /// A session checks the ticket, so a use that has ended meanwhile is left alone, and so is the next one.
-    fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         if let Progress::Running(session, ticket) = std::mem::replace(&mut *self.0.lock(), Progress::Cancelled) {
             session.cancel(ticket);
         }
@@ -71,7 +71,14 @@ impl Drop for CancelOnDrop {
 pub(crate) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce(&Link) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let link = Arc::new(Link::default());
+    on_blocking_thread_linked(Arc::default(), work).await
+}
+
+/// The same over a link that somebody else has an end of, too.
+pub(crate) async fn on_blocking_thread_linked<T: Send + 'static>(
+    link: Arc<Link>,
+    work: impl FnOnce(&Link) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return work(&link);
     };

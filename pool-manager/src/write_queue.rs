@@ -1,4 +1,4 @@
-//! The queue of those who know beforehand that they will write, first come first served, and who works it off.
+//! The queue of those who know beforehand that they will write, and who works it off. First come first served, within one priority.
 //!
 //! Owns the order of writes and the *lead*: at any time at most one caller, or one thread in the name of the callers, works the queue
 //! off. Closures that can be moved to another thread wait here as [`Job`]s, so that whoever has the lead can run many of them in one
@@ -7,15 +7,16 @@
 //!
 //! Invariants: if anything waits, somebody has the lead; a job is answered exactly once, whatever becomes of those who run it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pool_config::WorkPlacement;
 
 use crate::lane::{NoTurn, Turn, TurnQueue};
+use crate::priority::{Line, Priority};
 use crate::session::{Session, Ticket};
 use crate::sites::Site;
 use crate::transaction::{Transaction, TransactionKind};
@@ -25,6 +26,9 @@ pub(crate) trait Job: Send + Sync {
     /// `Some`: in a transaction of its own, which begins like this.
     fn own_transaction(&self) -> Option<TransactionKind>;
     fn site(&self) -> Site;
+    fn priority(&self) -> Priority;
+    /// Where its caller wants it to run, if that is not left to the setting.
+    fn placement(&self) -> Option<WorkPlacement>;
     /// Whether it still waits to be run: its caller may have given it up.
     fn is_waiting(&self) -> bool;
     /// Lets its caller interrupt this use, which is about to wait on its behalf. False: it was given up already.
@@ -94,7 +98,7 @@ impl Seat {
 }
 
 struct Queue {
-    entries: VecDeque<Entry>,
+    entries: Line<Entry>,
     /// Whether somebody has the lead.
     led: bool,
     closed: bool,
@@ -123,7 +127,7 @@ impl WriteQueue {
         let time = TurnQueue::new(1);
         let taken = time.turn_blocking(Duration::ZERO).unwrap_or_else(|_| panic!("BUG: nobody else has this turn"));
         Self {
-            queue: Mutex::new(Queue { entries: VecDeque::new(), led: false, closed: false }),
+            queue: Mutex::new(Queue { entries: Line::default(), led: false, closed: false }),
             waiting: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             waited: AtomicU64::new(0),
@@ -138,13 +142,14 @@ impl WriteQueue {
         if queue.closed {
             return Err(NoTurn::Closed);
         }
-        queue.entries.push_back(Entry::Job(job));
+        let priority = job.priority();
+        queue.entries.join(Entry::Job(job), priority);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Ok(!std::mem::replace(&mut queue.led, true))
     }
 
     /// Waits on the calling thread for the lead.
-    pub(crate) fn lead_blocking(&self, limit: Duration) -> Result<(), NoTurn> {
+    pub(crate) fn lead_blocking(&self, limit: Duration, priority: Priority) -> Result<(), NoTurn> {
         let since = Instant::now();
         let seat = {
             let mut queue = self.queue.lock();
@@ -156,7 +161,7 @@ impl WriteQueue {
                 return Ok(());
             }
             let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting), thread: std::thread::current() });
-            queue.entries.push_back(Entry::Seat(Arc::clone(&seat)));
+            queue.entries.join(Entry::Seat(Arc::clone(&seat)), priority);
             self.waiting.fetch_add(1, Ordering::Relaxed);
             seat
         };
@@ -297,9 +302,9 @@ impl WriteQueue {
         self.turn_away(entries, error);
     }
 
-    fn turn_away(&self, entries: VecDeque<Entry>, error: impl Fn() -> crate::Error) {
+    fn turn_away(&self, entries: Line<Entry>, error: impl Fn() -> crate::Error) {
         self.waiting.fetch_sub(entries.len(), Ordering::Relaxed);
-        for entry in entries {
+        for entry in entries.into_entries() {
             match entry {
                 Entry::Job(job) => job.refuse(error()),
                 Entry::Seat(seat) => {

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::job::Write;
 use crate::lane::NoTurn;
 use crate::nesting::{self, Running};
+use crate::priority::Priority;
 use crate::session::{Ticket, Use};
 use crate::sites::{Site, Stopwatch};
 use crate::transaction::{self, Transaction, TransactionKind};
@@ -41,10 +42,7 @@ impl Engine {
         let since = Instant::now();
         let (job, mut caller) = Write::new(work, own);
         if self.writes.push(job).map_err(|reason| self.no_turn(reason))? {
-            let lead = Lead::new(self);
-            if !self.write_here(Site::of::<W>(), own) {
-                lead.begin(Handle::try_current().ok().as_ref());
-            }
+            self.lead(Site::of::<W>(), own, self.in_force().work_placement());
         }
         let limit = self.in_force().acquire_timeout();
         let in_time = {
@@ -77,11 +75,21 @@ impl Engine {
             return Err(Error::WouldDeadlock { what: "the write lane" });
         }
         self.open_or_closed()?;
-        self.writes.lead_blocking(self.in_force().acquire_timeout()).map_err(|reason| self.no_turn(reason))?;
+        self.writes
+            .lead_blocking(self.in_force().acquire_timeout(), Priority::Normal)
+            .map_err(|reason| self.no_turn(reason))?;
         // Passes the lead on when this returns, after the connection has gone back: the next writer finds it.
         let _lead = Lead::new(self);
         let lease = self.lease_blocking()?;
         self.run(&lease, Use::Write, None, |connection| committed(connection, kind, work))
+    }
+
+    /// Has the queue worked off, for a caller whose write was the first in it: here, if that write may run here.
+    pub(crate) fn lead(self: &Arc<Self>, site: Site, own: Option<TransactionKind>, placement: WorkPlacement) {
+        let lead = Lead::new(self);
+        if !self.write_here(site, own, placement) {
+            lead.begin(Handle::try_current().ok().as_ref());
+        }
     }
 
     /// Runs a job, and those after it that may share its transaction, and tells their callers.
@@ -164,12 +172,14 @@ impl Engine {
         let may_share = |members: usize| {
             self.writes.is_waited_for() && members < most && may_go_on() && connection.tidy_up().is_ok()
         };
-        let is_short = |site| match config.work_placement() {
+        let is_short = |job: &dyn Job| match job.placement().unwrap_or(config.work_placement()) {
             // The program says that all are.
-            WorkPlacement::Inline => self.sites.is_known(site),
-            _ => self.sites.is_quick(site),
+            WorkPlacement::Inline => self.sites.is_known(job.site()),
+            // Not where others wait for the thread.
+            WorkPlacement::Blocking if connection.session().is_on_worker() => false,
+            _ => self.sites.is_quick(job.site()),
         };
-        let fits = |job: &dyn Job| job.own_transaction().is_none() && is_short(job.site());
+        let fits = |job: &dyn Job| job.own_transaction().is_none() && is_short(job);
         let mut checked = false;
         let mut ended = false;
         while !ended && may_share(members.len()) {
@@ -260,7 +270,7 @@ fn begin(connection: &Connection, kind: TransactionKind) -> Result<Transaction<'
     connection.transaction_with(kind)
 }
 
-fn committed<T>(
+pub(crate) fn committed<T>(
     connection: &Connection,
     kind: TransactionKind,
     work: impl FnOnce(&Transaction<'_>) -> Result<T>,
@@ -291,7 +301,7 @@ impl Batch {
 }
 
 /// The lead of an engine's write queue. Dropped without having ended it passes the lead on, so that nobody waits for ever.
-struct Lead {
+pub(crate) struct Lead {
     engine: Arc<Engine>,
     /// Whether it has ended, or passed to somebody else.
     passed: bool,
@@ -300,7 +310,7 @@ struct Lead {
 }
 
 impl Lead {
-    fn new(engine: &Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
         Self { engine: Arc::clone(engine), passed: false, sent: false }
     }
 
