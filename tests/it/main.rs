@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what can't be unwrapped has failed")]
 
 mod bank;
+mod bulk;
 mod cache;
 mod cache_checker;
 mod cache_random;
 mod cache_tables;
+mod call_options;
 mod changes;
 mod checkpoints;
 mod chinook;
@@ -21,6 +23,7 @@ mod live;
 mod opening;
 mod promises;
 mod real_data;
+mod receipts;
 mod reset;
 mod schema;
 mod settings;
