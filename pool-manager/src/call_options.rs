@@ -121,13 +121,15 @@ impl CallOptions {
         })
     }
 
-    /// The same for the slices of one call: they share its deadline, and each has a transaction of its own.
+    /// The same for the slices of one call: they share its deadline, each has a transaction of its own, and unless it was said otherwise
+    /// they run where nobody waits for the thread, because a slice is as long as may be.
     pub(crate) fn for_slices(mut self) -> Self {
         if let Some(Limit::For(timeout)) = self.limit {
             // What can't be told as a moment never comes.
             self.limit = Instant::now().checked_add(timeout).map(Limit::Until);
         }
         self.receipt = None;
+        self.placement = self.placement.or(Some(WorkPlacement::Blocking));
         self.alone()
     }
 

@@ -64,6 +64,10 @@
 //! blocking thread, and closures of [`DatabaseManager::write`] that wait meanwhile share a transaction. Outside a runtime everything runs
 //! where it is polled. [`DatabaseManager::blocking`] runs closures on the calling thread.
 //!
+//! Calls whose names end in `_with` take [`CallOptions`]: a deadline for the whole call, the priority of a write, where its closure runs, how its
+//! transaction begins, and a [`WriteReceipt`] that tells what became of a write whose future was dropped.
+//! [`DatabaseManager::write_many`] writes many items in slices between which others get their turn.
+//!
 //! # Settings
 //!
 //! [`PoolConfig`] says what each key means. Most can change while the pool is open, by [`DatabaseManager::reconfigure`] or by following a
