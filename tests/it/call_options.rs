@@ -406,3 +406,51 @@ async fn transactions_take_a_kind_or_options() {
     let value: i64 = db.read(|conn| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get(0))?)).await.unwrap();
     assert_eq!(value, 10);
 }
+
+/// Runs a future where there is no runtime.
+fn without_a_runtime<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+        std::thread::park();
+    }
+}
+
+#[test]
+fn deadlines_hold_where_there_is_no_runtime() {
+    let test = TestDb::new(PoolConfig::builder().acquire_timeout(HOUR));
+    test.fill(1);
+    let short = || CallOptions::new().timeout(Duration::from_millis(20));
+    let is_over = |outcome: Result<i64>, while_doing: &str| match outcome {
+        Err(Error::DeadlinePassed { doing, .. }) => assert_eq!(doing, while_doing),
+        other => panic!("not a deadline: {other:?}"),
+    };
+    let read = test.db.read_with(short(), |conn| Ok(conn.query_row(ENDLESS, [], |row| row.get(0))?));
+    is_over(without_a_runtime(read), "running its closure");
+    let write = test.db.write_with(short(), |tx| {
+        tx.execute("INSERT INTO t (value) VALUES (7)", [])?;
+        Ok(tx.query_row(ENDLESS, [], |row| row.get(0))?)
+    });
+    is_over(without_a_runtime(write), "running its closure");
+    // Whoever finds the queue empty waits for the lane itself.
+    let holder = test.db.blocking().acquire().unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    is_over(without_a_runtime(test.db.write_with(short(), |_| panic!("it runs"))), "waiting to write");
+    drop(holder);
+    let (finish, thread) = hold_the_lane(&test.db);
+    is_over(without_a_runtime(test.db.write_with(short(), |_| panic!("it runs"))), "waiting to write");
+    finish.send(()).unwrap();
+    thread.join().unwrap().unwrap();
+    assert_eq!(without_a_runtime(test.db.write_many(0..10, |_, _| Ok(()))).unwrap(), 10);
+    assert_eq!(count(&test.db, "t").unwrap(), 1);
+}
