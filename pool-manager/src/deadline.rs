@@ -209,7 +209,9 @@ impl Deadline {
         done.map_err(|error| match error {
             Error::DeadlinePassed { .. } => error,
             // Waits on a thread are cut to the time that is left, and may be over a moment before the timer is.
-            Error::AcquireTimeout { .. } | Error::WriteLaneTimeout { .. } if self.left().is_zero() => {
+            Error::AcquireTimeout { waited, .. } | Error::WriteLaneTimeout { waited }
+                if self.left().is_zero() || waited >= self.limit =>
+            {
                 self.passed(Some(error))
             }
             error if self.has_passed() => self.passed(Some(error)),

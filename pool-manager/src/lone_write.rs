@@ -21,7 +21,8 @@ const TOGETHER: Duration = Duration::from_micros(50);
 impl Engine {
     /// Runs the first write of the queue, with those that come meanwhile, on this thread; for who has the lead. False: it was not begun.
     pub(crate) fn write_here(&self, site: Site, own: Option<TransactionKind>, placement: WorkPlacement) -> bool {
-        if !self.may_write_here(site, placement) {
+        // One that begins by reading may have to wait for the lock of the one before.
+        if own == Some(TransactionKind::Deferred) || !self.may_write_here(site, placement) {
             return false;
         }
         let since = Instant::now();
