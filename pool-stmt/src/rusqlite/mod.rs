@@ -12,14 +12,18 @@ mod lodging;
 mod opened;
 mod overheard;
 mod preparing;
+mod program;
 mod recorder;
+mod reported;
+mod single_rows;
 mod trail;
 mod watch;
 
 pub use cached::CachedStatement;
 pub use lodging::PROBE;
-pub use opened::Opened;
+pub use opened::{Opened, RowKey};
 pub use overheard::Overheard;
+pub use reported::{Change, Changes};
 
 use crate::facts::{Accesses, Effects};
 use crate::key::StatementKey;
@@ -225,6 +229,19 @@ impl StatementConnection {
     /// As [`rusqlite::Connection::prepare`], and those of running the statement `EXPLAIN`.
     pub fn opened_by(&self, sql: &str) -> rusqlite::Result<Opened> {
         self.recorder.mute(|| opened::of(&self.lodging, sql))
+    }
+
+    /// Tells which changes of rows SQLite's update hook reports when a statement runs, and which it does not, by the program that SQLite
+    /// makes of it: the connection must be able to prepare it.
+    ///
+    /// What triggers and foreign keys do counts as well. Holds for programs made of the same text on this connection, with the same settings
+    /// and the same schema.
+    ///
+    /// # Errors
+    ///
+    /// As [`rusqlite::Connection::prepare`], and those of running the statement `EXPLAIN`.
+    pub fn changed_by(&self, sql: &str) -> rusqlite::Result<Changes> {
+        self.recorder.mute(|| reported::of(&self.lodging, sql))
     }
 
     /// Returns what statements prepared since the last call may have left behind on this connection; costs a few nanoseconds.

@@ -1,12 +1,14 @@
 //! Which tables the program of a query opens.
 //!
-//! Owns the reading of SQLite's `EXPLAIN` (<https://sqlite.org/opcode.html>). Must not know names: a program has page numbers alone.
-//! Invariant: total on any program; an instruction that may reach rows in another way than through a cursor counts as one that can't be
-//! followed.
+//! Owns what is said of a query by its program. Must not know names: a program has page numbers alone. Invariant: total on any program;
+//! an instruction that may reach rows in another way than through a cursor counts as one that can't be followed.
 
 use super::lodging::{Lodging, Resident};
-use rusqlite::PrepFlags;
-use std::collections::BTreeSet;
+use super::program::{self, Instruction};
+use super::single_rows;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use super::single_rows::RowKey;
 
 /// What the program of a statement opens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ use std::collections::BTreeSet;
 pub struct Opened {
     /// The root pages of tables and indexes of the database `main`.
     pub roots: BTreeSet<u32>,
+    /// Of which of these roots, which are tables then, nothing is read but single rows, and which.
+    pub rows: BTreeMap<u32, BTreeSet<RowKey>>,
     /// Whether tables of another database are opened: `temp`, or an attached one.
     pub elsewhere: bool,
     /// How many virtual tables are opened.
@@ -50,35 +54,40 @@ const UNCLEAR: &[&str] = &[
     "Vacuum",
 ];
 
+/// Tells whether an instruction reaches rows in another way than through a cursor.
+pub(super) fn is_unclear(opcode: &str) -> bool {
+    UNCLEAR.contains(&opcode)
+}
+
 /// The flag of an `Open` whose root page is not known before it runs (`OPFLAG_P2ISREG` in sqliteInt.h).
 const IN_REGISTER: i64 = 0x10;
 
+/// The root page in `main` that an `Open` is about.
+pub(super) fn root_in_main(open: &Instruction) -> Option<u32> {
+    let known = open.p3 == 0 && open.p5 & IN_REGISTER == 0;
+    u32::try_from(open.p2).ok().filter(|_| known)
+}
+
 pub(super) fn of<C: Resident>(lodging: &Lodging<C>, sql: &str) -> rusqlite::Result<Opened> {
-    let text = format!("EXPLAIN {sql}");
-    let mut explain = lodging.connection().prepare_with_flags(&text, PrepFlags::SQLITE_PREPARE_DONT_LOG)?;
-    let mut program = explain.raw_query();
+    let programs = program::of(lodging, sql)?;
     let mut opened = Opened::default();
     let mut virtual_tables = BTreeSet::new();
-    while let Some(row) = program.next()? {
-        // addr, opcode, p1, p2, p3, p4, p5, comment
-        match row.get_ref(1)?.as_str()? {
-            "OpenRead" | "OpenWrite" | "ReopenIdx" => {
-                let (root, database, flags): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(6)?);
-                match (database, u32::try_from(root)) {
-                    (0, Ok(root)) if flags & IN_REGISTER == 0 => _ = opened.roots.insert(root),
-                    (0, _) => opened.unclear = true,
-                    _ => opened.elsewhere = true,
-                }
-            }
-            "VOpen" => {
-                // Its address.
-                let table: String = row.get(5)?;
-                virtual_tables.insert(table);
-            }
-            other => opened.unclear |= UNCLEAR.contains(&other),
+    for instruction in programs.iter().flatten() {
+        match &*instruction.opcode {
+            "OpenRead" | "OpenWrite" | "ReopenIdx" => match root_in_main(instruction) {
+                Some(root) => _ = opened.roots.insert(root),
+                None if instruction.p3 == 0 => opened.unclear = true,
+                None => opened.elsewhere = true,
+            },
+            // Its address.
+            "VOpen" => _ = virtual_tables.insert(&instruction.p4),
+            other => opened.unclear |= is_unclear(other),
         }
     }
     opened.virtual_tables = virtual_tables.len();
+    if let [program] = &*programs {
+        opened.rows = single_rows::of(program);
+    }
     Ok(opened)
 }
 
@@ -139,5 +148,55 @@ mod tests {
         }
         assert!(connection.opened_by("PRAGMA user_version").unwrap().unclear);
         assert!(connection.opened_by("SELECT nothing").is_err());
+    }
+
+    #[test]
+    fn a_program_tells_of_which_tables_it_reads_single_rows() {
+        use super::RowKey::{Number, Parameter};
+        let connection = connection();
+        let root = |name: &str| {
+            let sql = "SELECT rootpage FROM main.sqlite_schema WHERE name = ?1";
+            connection.query_row(sql, [name], |row| row.get::<_, u32>(0)).unwrap()
+        };
+        let (a, b) = (root("a"), root("b"));
+        connection.execute_batch("CREATE VIEW w AS SELECT id, x FROM a; CREATE INDEX bx ON b (y)").unwrap();
+        let bx = root("bx");
+        let rows = |sql: &str| {
+            connection.opened_by(sql).unwrap().rows.into_iter().map(|(root, keys)| (root, Vec::from_iter(keys)))
+        };
+        for (sql, expected) in [
+            ("SELECT * FROM a WHERE id = ?", vec![(a, vec![Parameter(1)])]),
+            ("SELECT x, upper(x) FROM a WHERE rowid = :id AND x > ?2 LIMIT 1", vec![(a, vec![Parameter(1)])]),
+            ("SELECT ?3 || x FROM a WHERE ?2 = id", vec![(a, vec![Parameter(2)])]),
+            ("SELECT x FROM w WHERE id = 7", vec![(a, vec![Number(7)])]),
+            ("SELECT x FROM a WHERE id = -70000000000", vec![(a, vec![Number(-70_000_000_000)])]),
+            ("SELECT count(*), max(x), total(x) FROM a WHERE id = ?1", vec![(a, vec![Parameter(1)])]),
+            ("SELECT EXISTS (SELECT 1 FROM a WHERE id = ?1)", vec![(a, vec![Parameter(1)])]),
+            (
+                "SELECT * FROM a, b WHERE a.id = ?1 AND b.id = ?2",
+                vec![(a, vec![Parameter(1)]), (b, vec![Parameter(2)])],
+            ),
+            ("SELECT * FROM a, b WHERE a.id = ?1 AND b.id = a.x", vec![(a, vec![Parameter(1)])]),
+            ("SELECT * FROM a, b WHERE a.id = ?1 AND b.y = a.x", vec![(a, vec![Parameter(1)])]),
+            (
+                "SELECT * FROM a LEFT JOIN b ON b.id = ?2 WHERE a.id = ?1",
+                vec![(a, vec![Parameter(1)]), (b, vec![Parameter(2)])],
+            ),
+            (
+                "SELECT * FROM a WHERE id = ?1 UNION ALL SELECT * FROM a WHERE id = ?2",
+                vec![(a, vec![Parameter(1), Parameter(2)])],
+            ),
+            ("SELECT * FROM a WHERE id = ?1 AND x = (SELECT max(x) FROM a)", vec![]),
+            ("SELECT * FROM a WHERE id IN (?1, ?2)", vec![]),
+            ("SELECT * FROM a WHERE id = ?1 + 1", vec![]),
+            ("SELECT * FROM a WHERE id >= ?1", vec![]),
+            ("SELECT * FROM a WHERE x = ?1", vec![]),
+            ("SELECT * FROM a WHERE id = ?1 OR id = 3", vec![]),
+            ("SELECT y FROM b WHERE y = ?1", vec![]),
+            ("SELECT * FROM a, (SELECT 3 AS n UNION SELECT 4) WHERE id = n", vec![]),
+        ] {
+            assert_eq!(rows(sql).collect::<Vec<_>>(), expected, "{sql}");
+            assert!(connection.opened_by(sql).unwrap().roots.iter().all(|root| [a, b, bx].contains(root)), "{sql}");
+        }
     }
 }
