@@ -35,10 +35,12 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The number of the ledger.
-    pub(crate) fn number(&self) -> u64 {
+    /// The number of the ledger of this very anchor.
+    pub(crate) fn number_of(&self, anchor: &Anchor) -> Option<u64> {
         match self.version {
-            Version::Wal(number) | Version::Counter(_, number) => number,
+            Version::Wal(number) | Version::Counter(_, number) => {
+                (self.generation == anchor.generation).then_some(number)
+            }
         }
     }
 }

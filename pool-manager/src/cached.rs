@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::Row;
 use rusqlite::types::Value;
 
+use crate::anchor::Stamp;
 use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -30,7 +31,7 @@ impl Engine {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
-                cache.get_or_run(name, manner, |since| self.call(Use::Read, observed(query, manner, since))).await
+                cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
     }
@@ -45,8 +46,8 @@ impl Engine {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
-                cache.get_or_run_blocking(name, manner, |since| {
-                    self.call_blocking(Use::Read, observed(query, manner, since))
+                cache.get_or_run_blocking(name, manner, |stamp| {
+                    self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
             }
         }
@@ -74,7 +75,7 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
-                cache.get_or_run(name, manner, |since| self.call(Use::Read, observed(query, manner, since))).await
+                cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
     }
@@ -93,8 +94,8 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
-                cache.get_or_run_blocking(name, manner, |since| {
-                    self.call_blocking(Use::Read, observed(query, manner, since))
+                cache.get_or_run_blocking(name, manner, |stamp| {
+                    self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
             }
         }
@@ -128,15 +129,15 @@ fn rows<T>(
     Ok(rows)
 }
 
-/// Makes a query tell what it reads.
+/// Makes a query tell what it reads. `stamp`: from before it.
 fn observed<T>(
     query: impl FnOnce(&Connection) -> Result<T>,
     manner: Manner,
-    since: u64,
+    stamp: Option<Stamp>,
 ) -> impl FnOnce(&Connection) -> Result<(T, Seen)> {
     move |connection| {
         connection.begin_observing();
         let value = query(connection)?;
-        Ok((value, connection.observed(manner.volatile_ok, since)))
+        Ok((value, connection.observed(manner.volatile_ok, stamp.as_ref())))
     }
 }

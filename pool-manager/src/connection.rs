@@ -14,6 +14,7 @@ use pool_stmt::rusqlite::{CachedStatement, StatementConnection};
 use pool_stmt::{StatementKey, StatementRegistry};
 use rusqlite::hooks::{AuthContext, Authorization};
 
+use crate::anchor::Stamp;
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::inherited::Listed;
@@ -148,6 +149,7 @@ impl Connection {
             sweeper::add(snapshot, config.snapshot_idle());
         }
         let fresh = Fresh::of(&statements)?;
+        session.publisher.set_witness(fresh.witness());
         statements.take_effects();
         Ok(Self { listed, fresh, kept, statements, session, origin, is_plain, instead: OnceCell::new() })
     }
@@ -166,6 +168,7 @@ impl Connection {
         if usage != Use::Read {
             // What it writes is told apart from what was prepared before.
             self.statements.drain_accesses(|_| {});
+            self.session.publisher.begin();
         }
         self.session.begin(usage)
     }
@@ -241,12 +244,13 @@ impl Connection {
         self.session.texts.want();
     }
 
-    /// Tells what was read since. `since` is a number of the ledger from before the use began.
-    pub(crate) fn observed(&self, volatile_ok: bool, since: u64) -> Seen {
+    /// Tells what was read since. `stamp`: from before the connection came into use.
+    pub(crate) fn observed(&self, volatile_ok: bool, stamp: Option<&Stamp>) -> Seen {
         let anchor = self.session.publisher.anchor();
         let ground = anchor.as_ref().and_then(|anchor| {
             let ledger = anchor.ledger()?;
-            Some(Ground { ledger, atlas: anchor.atlas(), is_plain: self.is_plain, since })
+            let since = stamp.and_then(|stamp| stamp.number_of(anchor));
+            Some(Ground { ledger, atlas: anchor.atlas(), since, is_plain: self.is_plain })
         });
         reads::of(&self.statements, &self.session.texts, ground, volatile_ok)
     }
@@ -255,11 +259,28 @@ impl Connection {
     pub(crate) fn reset(&self) -> Result<()> {
         let refused = self.session.end();
         let clean = self.undo();
+        if clean.is_ok() {
+            self.learn();
+        }
         if let Some(snapshot) = &self.kept.0 {
             snapshot.leave(clean.is_ok() && !refused && !self.session.rules.log.is_being_emptied());
         }
         self.session.give_permit_back();
         clean
+    }
+
+    /// Finds out about statements that wrote, for the next time.
+    #[inline]
+    fn learn(&self) {
+        let publisher = &self.session.publisher;
+        if publisher.rows.is_curious()
+            && let Some(anchor) = publisher.anchor()
+            && let Some(ledger) = anchor.ledger()
+        {
+            // An old state of the database would be taken for that of now.
+            self.give_up_snapshot();
+            publisher.rows.learn(&self.statements, ledger);
+        }
     }
 
     fn undo(&self) -> Result<()> {

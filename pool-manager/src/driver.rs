@@ -188,7 +188,7 @@ impl Drop for UnseenCommits<'_> {
     fn drop(&mut self) {
         let Some(noted) = self.noted.take() else { return };
         match self.anchor.ledger() {
-            Some(ledger) => ledger.committed(&noted, Writes::Any),
+            Some(ledger) => ledger.committed(&noted, Writes::Any, None),
             None => self.anchor.commits().abandoned(&noted),
         }
     }

@@ -44,6 +44,16 @@ pub enum Mutation {
     TrustsHearsay,
     /// Serves hits that don't look at the header while a commit is not published yet.
     ForgetsUnderWay,
+    /// Publishes tables without the rows that were written.
+    ForgetsRows,
+    /// Believes that SQLite reports the rows that `REPLACE` deletes.
+    TakesReplaceForKnown,
+    /// Believes that SQLite reports the old number of a row whose number changes.
+    ForgetsOldKey,
+    /// Believes that SQLite reports what a `DELETE` of all rows deletes.
+    ForgetsClearing,
+    /// No mistake: takes tables for read as a whole, to tell what rows are worth.
+    IgnoresRows,
 }
 
 #[cfg(feature = "faults")]

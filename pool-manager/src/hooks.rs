@@ -2,7 +2,7 @@
 //! prepared the statement and however it is run.
 //!
 //! Owns the `unsafe` of `sqlite3_trace_v2` (<https://www.sqlite.org/c3ref/trace_v2.html>), `sqlite3_commit_hook`,
-//! `sqlite3_rollback_hook`, `sqlite3_wal_hook` and `sqlite3_busy_handler`, and nothing else; what to do is for `session` and `busy` to say. rusqlite's own
+//! `sqlite3_rollback_hook`, `sqlite3_update_hook`, `sqlite3_wal_hook` and `sqlite3_busy_handler`, and nothing else; what to do is for `session` and `busy` to say. rusqlite's own
 //! `trace_v2` hands out neither the statement's `readonly` flag nor its connection, so this talks to SQLite directly.
 //!
 //! Why the start of a statement is the right place to queue for the write lane: `SQLITE_TRACE_STMT` is reported by the first
@@ -41,6 +41,7 @@ pub(crate) fn install(connection: &rusqlite::Connection, session: &Arc<Session>)
         let handle = connection.handle();
         ffi::sqlite3_commit_hook(handle, Some(on_commit), context);
         ffi::sqlite3_rollback_hook(handle, Some(on_rollback), context);
+        ffi::sqlite3_update_hook(handle, Some(on_change), context);
         ffi::sqlite3_wal_hook(handle, Some(on_log), context);
         ffi::sqlite3_trace_v2(handle, ffi::SQLITE_TRACE_STMT | ffi::SQLITE_TRACE_PROFILE, Some(on_event), context)
     };
@@ -64,6 +65,7 @@ pub(crate) fn remove(connection: &rusqlite::Connection) {
         let handle = connection.handle();
         ffi::sqlite3_commit_hook(handle, None, nobody);
         ffi::sqlite3_rollback_hook(handle, None, nobody);
+        ffi::sqlite3_update_hook(handle, None, nobody);
         ffi::sqlite3_wal_hook(handle, None, nobody);
         ffi::sqlite3_trace_v2(handle, 0, None, nobody);
         ffi::sqlite3_busy_handler(handle, None, nobody);
@@ -104,9 +106,7 @@ unsafe extern "C" fn on_commit(context: *mut c_void) -> c_int {
         return 1;
     }
     contained((), || {
-        // SAFETY: the connection is open, for it calls back; null, before it was told, is an error that writes nothing.
-        let writes_main = unsafe { ffi::sqlite3_txn_state(session.publisher.connection(), c"main".as_ptr()) };
-        if writes_main == ffi::SQLITE_TXN_WRITE {
+        if is_writing(&session.publisher) {
             session.publisher.commit_begins();
         }
         // SAFETY: as above.
@@ -150,6 +150,26 @@ unsafe fn note_attached(connection: *mut ffi::sqlite3, publisher: &Publisher) {
             if let Some(ledger) = Ledger::find(identity, wal_index) {
                 publisher.commit_begins_elsewhere(ledger);
             }
+        }
+    }
+}
+
+/// <https://www.sqlite.org/c3ref/update_hook.html>
+unsafe extern "C" fn on_change(
+    context: *mut c_void,
+    _what: c_int,
+    database: *const std::ffi::c_char,
+    table: *const std::ffi::c_char,
+    row: i64,
+) {
+    // SAFETY: SQLite passes back what `install` registered.
+    let session = unsafe { session_of(context) };
+    let rows = &session.publisher.rows;
+    if rows.is_following() {
+        // SAFETY: SQLite passes the names of the database within the connection and of the table.
+        let (database, table) = unsafe { (CStr::from_ptr(database), CStr::from_ptr(table)) };
+        if database == c"main" {
+            contained((), || rows.changes(&table.to_string_lossy(), row));
         }
     }
 }
@@ -238,7 +258,13 @@ unsafe extern "C" fn on_event(
             let verdict = contained(Verdict::Interrupt, || session.before_statement(kind, outside, rolls_back));
             if verdict == Verdict::Run && session.texts.are_wanted() {
                 // SAFETY: as above.
-                contained((), || session.texts.hear(&unsafe { text_of(statement) }));
+                let (text, values) = (|| unsafe { text_of(statement) }, || unsafe { values_of(statement) });
+                contained((), || session.texts.hear(&text(), values));
+            }
+            if session.publisher.rows.is_following() {
+                // SAFETY: as above.
+                let written = unsafe { (ffi::sqlite3_stmt_readonly(statement) == 0).then(|| text_of(statement)) };
+                contained((), || written.iter().for_each(|text| session.publisher.rows.starts(text)));
             }
             if verdict == Verdict::Interrupt {
                 // Or the statements after this one were interrupted, too. Ending another statement is what functions may do as well.
@@ -391,6 +417,27 @@ unsafe fn other_needs_lane(connection: *mut ffi::sqlite3, statement: *mut ffi::s
                 return true;
             }
         }
+    }
+}
+
+/// The text of a statement that has parameters with their values in their places; `None` where there are none, or no memory for it.
+///
+/// # Safety
+///
+/// `statement` is a live statement.
+unsafe fn values_of(statement: *mut ffi::sqlite3_stmt) -> Option<Box<str>> {
+    // SAFETY: as the caller promises; the text is freed once, after it was copied.
+    unsafe {
+        if ffi::sqlite3_bind_parameter_count(statement) == 0 {
+            return None;
+        }
+        let expanded = ffi::sqlite3_expanded_sql(statement);
+        if expanded.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(expanded).to_string_lossy().into();
+        ffi::sqlite3_free(expanded.cast());
+        Some(text)
     }
 }
 

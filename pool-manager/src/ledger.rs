@@ -7,11 +7,14 @@
 //!
 //! Publications are numbered. One names the tables that a commit has written, or says "any table", and carries the bytes of the
 //! wal-index' header that this commit left; they differ after every commit of any process (`wal_index`). For each table the ledger keeps
-//! the number of the last publication that named it, and one number for the last that meant any table.
+//! the number of the last publication that named it, and one number for the last that meant any table. Of a table of which somebody reads
+//! single rows it keeps numbers of rows besides (`row_cells`). A publication that names such a table *names a row* of it if it was told that
+//! the row was written, or if nobody could tell which were (`row_watch`).
 //!
 //! * A *reader* takes the number of the last publication before its read transaction begins ([`Ledger::moment`]). What it read
 //!   holds for as long as ([`Ledger::holds`]) the header's bytes are those last published and no publication after its
-//!   number named one of its tables or any.
+//!   number named one of its tables, one of its rows or any table. (A result may depend on whole tables, and of others on rows with certain
+//!   numbers alone, whether there are such rows or not: `reads`.)
 //! * A *writer* notes the bytes when it is about to commit and has the lock to write ([`Ledger::commit_begins`]), and publishes when it has
 //!   committed ([`Ledger::committed`]): the tables it wrote, if the bytes it noted were those last published (nobody committed
 //!   before it unseen) and the header counts exactly one commit since (nobody committed after it either); else any table.
@@ -37,6 +40,12 @@
 //!   reader's number were published before its transaction began, after they were committed, so that it sees them. (A snapshot that the
 //!   connection kept counts as begun when it is entered: it is the newest there is then, see `snapshot`.)
 //! * So if no publication after the reader's number names one of its tables, no commit that it lacks has changed them.
+//! * Covered in terms of rows, too: a publication names each row that its commits have inserted, changed or deleted, under its old number and
+//!   its new one. For it says which rows only if each change was reported, under the schema of that commit: `row_watch` says of when
+//!   its knowledge is, and `committed`, having found that nobody committed unseen before, finds all changes of the schema published,
+//!   and none that is younger. Of what was published before somebody first read single rows of a table nobody noted rows, and so its rows begin
+//!   with the number of the last publication that named the table.
+//! * So if no publication after the reader's number names one of its rows, no commit that it lacks has changed them.
 //!
 //! From the claim follows: *(a)* after a write has returned nobody gets an older result: the write was visible when the call
 //! began. *(b)* Nobody who has seen a new row, through any path, then gets an old result: the same, and it does not matter whether the commit
@@ -71,7 +80,7 @@
 //! Where there is no wal-index, `holds_here` is all there is; `anchor` says when that is enough.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -80,6 +89,8 @@ use crate::bulletin::{Bulletin, Wakers};
 use crate::faults::{self, Mutation, Point};
 use crate::fork::PerProcess;
 use crate::location::FileIdentity;
+use crate::row_cells::{Row, RowCells};
+use crate::row_watch::Written;
 use crate::wal_index::{Header, WalIndex, commits};
 
 /// The number of the last publication that named a table.
@@ -99,9 +110,14 @@ pub(crate) enum Writes {
 pub(crate) enum Reads {
     /// These tables of `main` at most.
     Tables(Box<[Cell]>),
+    /// These tables of `main` at most, and of others nothing but these rows.
+    Rows(Box<[Cell]>, Box<[Row]>),
     /// Nobody knows which.
     Any,
 }
+
+/// Of how many tables rows are told apart; each takes some kilobytes.
+const MOST_ROW_TABLES: usize = 1_000;
 
 /// How many tables are told apart; with more, all are forgotten and everything read before is taken to have changed.
 const MOST_TABLES: usize = 10_000;
@@ -123,7 +139,18 @@ pub(crate) struct Ledger {
     under_way: AtomicU64,
     /// Who wants to hear of publications.
     bulletins: Mutex<Vec<Weak<Bulletin>>>,
-    tables: Mutex<HashMap<Box<str>, Cell>>,
+    tables: Mutex<Tables>,
+    /// Whether anybody has read single rows.
+    wants_rows: AtomicBool,
+}
+
+type Tables = HashMap<Box<str>, Table>;
+
+#[derive(Debug, Default)]
+struct Table {
+    last: Cell,
+    /// Once somebody has read single rows of it.
+    rows: Option<Arc<RowCells>>,
 }
 
 /// What one commit counts in `under_way` whose end nobody tells; the others count one.
@@ -180,6 +207,7 @@ impl Ledger {
             under_way: AtomicU64::new(0),
             bulletins: Mutex::default(),
             tables: Mutex::default(),
+            wants_rows: AtomicBool::new(false),
         }
     }
 
@@ -228,7 +256,7 @@ impl Ledger {
             return false;
         }
         let writes = if faults::mutated(Mutation::IgnoresStrangers) { Writes::Tables(Vec::new()) } else { Writes::Any };
-        let wakers = self.publish(&mut tables, &writes, &found);
+        let wakers = self.publish(&mut tables, &writes, None, &found);
         drop(tables);
         wakers.wake();
         true
@@ -260,9 +288,11 @@ impl Ledger {
     #[inline]
     fn is_unchanged(&self, moment: u64, reads: &Reads) -> bool {
         // These come after the published bytes (see `Published::equals`) or the count, and before them for the writer.
+        let hold = |tables: &[Cell]| tables.iter().all(|last| last.load(Ordering::Relaxed) <= moment);
         self.last_of_any.load(Ordering::Relaxed) <= moment
             && match reads {
-                Reads::Tables(tables) => tables.iter().all(|last| last.load(Ordering::Relaxed) <= moment),
+                Reads::Tables(tables) => hold(tables),
+                Reads::Rows(tables, rows) => hold(tables) && rows.iter().all(|row| row.last() <= moment),
                 Reads::Any => self.last.load(Ordering::Relaxed) <= moment,
             }
     }
@@ -276,7 +306,7 @@ impl Ledger {
     pub(crate) fn outdate(&self, names: Vec<String>) {
         let mut tables = self.tables.lock();
         let number = self.last.load(Ordering::Relaxed) + 1;
-        Self::enter(&mut tables, &names, number);
+        Self::enter(&mut tables, &names, None, number);
         self.last.store(number, Ordering::Release);
     }
 
@@ -289,11 +319,33 @@ impl Ledger {
     pub(crate) fn cells<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Box<[Cell]> {
         let mut tables = self.tables.lock();
         let cell = |name: &str| match tables.get(name) {
-            Some(cell) => Arc::clone(cell),
+            Some(table) => Arc::clone(&table.last),
             // Nobody has written it yet: writers enter what they write.
-            None => Arc::clone(tables.entry(name.into()).or_default()),
+            None => Arc::clone(&tables.entry(name.into()).or_default().last),
         };
         names.into_iter().map(cell).collect()
+    }
+
+    /// Finds the numbers of rows of a table, named in lower case; `None` where only those of the table are kept.
+    pub(crate) fn rows(&self, name: &str, rows: impl IntoIterator<Item = i64>) -> Option<Vec<Row>> {
+        let mut tables = self.tables.lock();
+        if tables.get(name).is_none_or(|table| table.rows.is_none()) {
+            if tables.values().filter(|table| table.rows.is_some()).count() >= MOST_ROW_TABLES {
+                return None;
+            }
+            let table = tables.entry(name.into()).or_default();
+            // Which rows were written so far nobody noted.
+            table.rows = Some(Arc::new(RowCells::new(table.last.load(Ordering::Relaxed))));
+            // Relaxed, and pairs with nothing: who does not know of it yet publishes rows unknown.
+            self.wants_rows.store(true, Ordering::Relaxed);
+        }
+        let cells = tables.get(name)?.rows.as_ref()?;
+        Some(rows.into_iter().map(|row| Row::of(cells, row)).collect())
+    }
+
+    /// Tells whether it is of use to know which rows were written.
+    pub(crate) fn wants_rows(&self) -> bool {
+        self.wants_rows.load(Ordering::Relaxed)
     }
 
     // Writers.
@@ -330,46 +382,55 @@ impl Ledger {
     /// The mistake of publishing before the commit.
     #[cold]
     pub(crate) fn publish_early(&self, writes: &Writes) {
-        let _wakers = self.publish(&mut self.tables.lock(), writes, &self.header());
+        let _wakers = self.publish(&mut self.tables.lock(), writes, None, &self.header());
     }
 
-    /// Publishes what a connection has committed, if it has; once for each call of [`commit_begins`](Self::commit_begins).
-    pub(crate) fn committed(&self, noted: &Noted, writes: Writes) {
+    /// Publishes what a connection has committed, if it has; once for each call of [`commit_begins`](Self::commit_begins). `rows`: which
+    /// rows it wrote, as far as that is known by what was true of the schema at a number of this ledger.
+    pub(crate) fn committed(&self, noted: &Noted, writes: Writes, rows: Option<(&Written, u64)>) {
         faults::pause(Point::Committed);
         let mut tables = self.tables.lock();
         let after = self.header();
         let writes = if faults::mutated(Mutation::PublishesEarly) { Writes::Tables(Vec::new()) } else { writes };
+        // Where nobody committed unseen, a change of the schema before this commit is published by now.
+        let rows = rows.filter(|(_, since)| self.is_schema_of(*since)).map(|(rows, _)| rows);
         let wakers = if self.wal_index.is_none() {
-            self.publish(&mut tables, &writes, &after)
+            self.publish(&mut tables, &writes, rows, &after)
         } else if after == noted.before || self.published.equals(&after) {
             // Nothing happened, or whoever looked has published it.
             Wakers::default()
         } else {
             let count = commits(&after).wrapping_sub(commits(&noted.before));
             let alone = count == 1 && self.published.equals(&noted.before);
-            self.publish(&mut tables, if alone { &writes } else { &Writes::Any }, &after)
+            self.publish(&mut tables, if alone { &writes } else { &Writes::Any }, rows, &after)
         };
         self.leave(noted);
         drop(tables);
         wakers.wake();
     }
 
-    fn enter(tables: &mut HashMap<Box<str>, Cell>, names: &[String], number: u64) {
+    fn enter(tables: &mut Tables, names: &[String], rows: Option<&Written>, number: u64) {
         for name in names {
             match tables.get(&**name) {
-                Some(cell) => cell.store(number, Ordering::Relaxed),
-                None => _ = tables.insert(name.as_str().into(), Arc::new(AtomicU64::new(number))),
+                Some(table) => {
+                    table.last.store(number, Ordering::Relaxed);
+                    if let Some(cells) = &table.rows {
+                        cells.enter(rows.and_then(|rows| rows.of(name)), number);
+                    }
+                }
+                None => {
+                    let table = Table { last: Arc::new(AtomicU64::new(number)), rows: None };
+                    tables.insert(name.as_str().into(), table);
+                }
             }
         }
     }
 
-    /// In this order: the numbers of tables, the number of the publication, the bytes.
-    fn publish(&self, tables: &mut HashMap<Box<str>, Cell>, writes: &Writes, left: &Header) -> Wakers {
+    /// In this order: the numbers of tables and rows, the number of the publication, the bytes.
+    fn publish(&self, tables: &mut Tables, writes: &Writes, rows: Option<&Written>, left: &Header) -> Wakers {
         let number = self.last.load(Ordering::Relaxed) + 1;
         match writes {
-            Writes::Tables(names) => {
-                Self::enter(tables, names, number);
-            }
+            Writes::Tables(names) => Self::enter(tables, names, rows, number),
             Writes::Any => self.last_of_any.store(number, Ordering::Relaxed),
         }
         if tables.len() > MOST_TABLES {

@@ -79,6 +79,7 @@
 
 mod anchor;
 pub mod blocking;
+mod bound;
 mod builder;
 mod bulk;
 mod bulletin;
@@ -128,7 +129,9 @@ mod reconfigure;
 mod registry;
 mod remains;
 mod reports;
+mod row_cells;
 mod row_source;
+mod row_watch;
 pub mod schema;
 mod session;
 pub mod shutdown;

@@ -19,6 +19,8 @@ use crate::anchor::Anchor;
 use crate::faults::{self, Mutation, Point};
 use crate::hooks;
 use crate::ledger::{Ledger, Noted, Writes};
+use crate::remains::Witness;
+use crate::row_watch::RowWatch;
 
 /// What connects one connection to the ledger of its file.
 #[derive(Debug)]
@@ -28,6 +30,9 @@ pub(crate) struct Publisher {
     /// The same file's, which the connection may outlive the anchor with.
     ledger: Arc<Ledger>,
     overheard: OnceLock<Overheard>,
+    /// Which rows are written.
+    pub(crate) rows: RowWatch,
+    witness: OnceLock<Witness>,
     /// The connection, for whoever is called back by it.
     connection: AtomicPtr<ffi::sqlite3>,
     /// Whether `noted` has a commit.
@@ -52,6 +57,8 @@ impl Publisher {
             anchor: Arc::downgrade(anchor),
             ledger: Arc::clone(anchor.commits()),
             overheard: OnceLock::new(),
+            rows: RowWatch::default(),
+            witness: OnceLock::new(),
             connection: AtomicPtr::default(),
             pending: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -63,6 +70,17 @@ impl Publisher {
     pub(crate) fn set_up(&self, connection: *mut ffi::sqlite3, overheard: Overheard) {
         self.connection.store(connection, Ordering::Relaxed);
         let _ = self.overheard.set(overheard);
+    }
+
+    /// Says who tells whether settings were changed. Only the first call counts; before it no row is believed.
+    pub(crate) fn set_witness(&self, witness: Witness) {
+        let _ = self.witness.set(witness);
+    }
+
+    /// Begins a use that may write, outside a transaction.
+    pub(crate) fn begin(&self) {
+        let follow = self.anchor().is_some_and(|anchor| anchor.ledger().is_some_and(Ledger::wants_rows));
+        self.rows.begin(follow);
     }
 
     /// The connection; null before it is set up.
@@ -124,6 +142,10 @@ impl Publisher {
     pub(crate) fn settle(&self) {
         if self.pending.load(Ordering::Relaxed) {
             self.publish();
+            if !hooks::is_writing(self) {
+                // No transaction is left whose rows these could be.
+                self.begin();
+            }
         }
     }
 
@@ -135,7 +157,15 @@ impl Publisher {
         let mut commits = self.noted.lock();
         self.pending.store(false, Ordering::Relaxed);
         for Commit { ledger, noted, any } in commits.drain(..) {
-            ledger.committed(&noted, if any { Writes::Any } else { self.writes() });
+            if any {
+                ledger.committed(&noted, Writes::Any, None);
+                continue;
+            }
+            let writes = self.writes();
+            match self.witness.get() {
+                Some(witness) => self.rows.look(witness, |rows| ledger.committed(&noted, writes, rows)),
+                None => ledger.committed(&noted, writes, None),
+            }
         }
     }
 

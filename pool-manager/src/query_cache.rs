@@ -114,14 +114,13 @@ impl QueryCache {
         &self.scales
     }
 
-    /// Returns the stored result if it is still true, or runs `query` once for all who ask, and keeps what it returns.
-    ///
-    /// `query` is given the ledger's number from before it.
+    /// Returns the stored result if it is still true, or runs `query`, told the moment before it, once for all who ask, and keeps what it
+    /// returns.
     pub(crate) async fn get_or_run<T, Q>(
         &self,
         name: Name<'_>,
         manner: Manner,
-        query: impl FnOnce(u64) -> Q,
+        query: impl FnOnce(Option<Stamp>) -> Q,
     ) -> Result<Arc<T>>
     where
         T: Send + Sync + 'static,
@@ -129,7 +128,7 @@ impl QueryCache {
     {
         let load = async {
             let stamp = self.stamp();
-            Ok(self.load(name, manner, stamp, query(number(stamp)).await?))
+            Ok(self.load(name, manner, stamp, query(stamp).await?))
         };
         let judge = Judge::new(self, manner);
         let key: &(dyn Names + '_) = &name;
@@ -142,11 +141,11 @@ impl QueryCache {
         &self,
         name: Name<'_>,
         manner: Manner,
-        query: impl FnOnce(u64) -> Result<(T, Seen)>,
+        query: impl FnOnce(Option<Stamp>) -> Result<(T, Seen)>,
     ) -> Result<Arc<T>> {
         let load = || {
             let stamp = self.stamp();
-            Ok(self.load(name, manner, stamp, query(number(stamp))?))
+            Ok(self.load(name, manner, stamp, query(stamp)?))
         };
         let judge = Judge::new(self, manner);
         let key: &(dyn Names + '_) = &name;
@@ -255,11 +254,6 @@ impl QueryCache {
     pub(crate) fn clear(&self) {
         self.results.invalidate_all();
     }
-}
-
-/// The number of the ledger; none is older than zero.
-fn number(stamp: Option<Stamp>) -> u64 {
-    stamp.map_or(0, |stamp| stamp.number())
 }
 
 /// Judges what is found in the cache, for one call.

@@ -11,14 +11,15 @@
 //! change of the schema is a commit that means any table (`ledger`), after which nobody asks for the answer. What is remembered of the schema
 //! for others is filed under the number from before the run: what it saw may have been changed since.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pool_stmt::Accesses;
-use pool_stmt::rusqlite::{PROBE, StatementConnection};
+use pool_stmt::rusqlite::{PROBE, RowKey, StatementConnection};
 
+use crate::bound;
 use crate::faults::{self, Mutation};
 use crate::ledger::{Ledger, Reads};
 use crate::volatile::Volatile;
@@ -27,8 +28,14 @@ use crate::volatile::Volatile;
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     wanted: AtomicBool,
-    heard: Mutex<BTreeSet<Box<str>>>,
+    heard: Mutex<BTreeMap<Box<str>, Runs>>,
 }
+
+/// The runs of a text, as texts with values in the places of parameters; `None` once there are too many to tell apart.
+type Runs = Option<BTreeSet<Box<str>>>;
+
+/// With more runs of a text, with different values, which rows it read is not followed.
+const MOST_RUNS: usize = 64;
 
 /// With more different statements, a query is not followed.
 const MOST_TEXTS: usize = 256;
@@ -53,14 +60,27 @@ impl Texts {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn hear(&self, text: &str) {
+    /// `run`: the text with values in the places of parameters, if there are any.
+    pub(crate) fn hear(&self, text: &str, run: impl FnOnce() -> Option<Box<str>>) {
         let mut heard = self.heard.lock();
-        if text != PROBE && heard.len() <= MOST_TEXTS && !heard.contains(text) {
-            heard.insert(text.into());
+        if text == PROBE || heard.len() > MOST_TEXTS {
+            return;
+        }
+        if !heard.contains_key(text) {
+            heard.insert(text.into(), Some(BTreeSet::new()));
+        }
+        let Some(known) = heard.get_mut(text) else { return };
+        if let Some(runs) = known
+            && let Some(run) = run()
+        {
+            runs.insert(run);
+            if runs.len() > MOST_RUNS {
+                *known = None;
+            }
         }
     }
 
-    fn take(&self) -> BTreeSet<Box<str>> {
+    fn take(&self) -> BTreeMap<Box<str>, Runs> {
         self.unwant();
         std::mem::take(&mut *self.heard.lock())
     }
@@ -75,8 +95,14 @@ struct Pages {
     /// The number of the ledger at which all of this was begun.
     since: u64,
     schema: Option<Arc<Schema>>,
-    /// The root pages that the program of a text opens.
-    programs: HashMap<Box<str>, Arc<BTreeSet<u32>>>,
+    programs: HashMap<Box<str>, Arc<Program>>,
+}
+
+/// What the program of a text opens: root pages, and of which of these nothing is read but certain rows.
+#[derive(Debug)]
+struct Program {
+    roots: BTreeSet<u32>,
+    rows: BTreeMap<u32, BTreeSet<RowKey>>,
 }
 
 /// Of how many texts it is remembered what they open.
@@ -95,7 +121,7 @@ impl Atlas {
 
 /// Which tables there are in `main`, by lower-case names.
 #[derive(Debug)]
-struct Schema {
+pub(crate) struct Schema {
     roots: HashMap<u32, Box<str>>,
     virtual_tables: Vec<Virtual>,
 }
@@ -108,7 +134,7 @@ struct Virtual {
 }
 
 impl Schema {
-    fn of(connection: &rusqlite::Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn of(connection: &rusqlite::Connection) -> rusqlite::Result<Self> {
         let sql = "SELECT type, lower(name), lower(tbl_name), rootpage, sql FROM main.sqlite_schema";
         let mut all = connection.prepare(sql)?;
         let mut rows = all.query([])?;
@@ -127,25 +153,42 @@ impl Schema {
         Ok(schema)
     }
 
+    /// The table that is at a root page, or one of whose indexes is.
+    pub(crate) fn table_at(&self, root: u32) -> Option<&str> {
+        self.roots.get(&root).map(|name| &**name)
+    }
+
     /// What is read of these tables, in terms of what is told when it is written.
-    fn reads(&self, ledger: &Ledger, roots: &BTreeSet<u32>) -> Reads {
+    fn reads(&self, ledger: &Ledger, opened: &Opened) -> Reads {
         let mut names = BTreeSet::new();
+        let mut names_of_rows = BTreeSet::new();
+        let mut rows = Vec::new();
+        // SQLite writes tables like `sqlite_sequence` without saying so.
+        let named = |root: &u32| self.table_at(*root).filter(|name| !name.starts_with("sqlite_"));
         // The schema itself is at page 1, and every change of it means any table.
-        for root in roots.iter().filter(|root| **root != 1) {
-            match self.roots.get(root) {
-                // SQLite writes tables like `sqlite_sequence` without saying so.
-                Some(name) if !name.starts_with("sqlite_") => _ = names.insert(&**name),
-                _ => return Reads::Any,
+        for root in opened.roots.iter().filter(|root| **root != 1) {
+            match named(root) {
+                Some(name) => _ = names.insert(name),
+                None => return Reads::Any,
             }
+        }
+        for (root, numbers) in opened.rows.iter().filter(|(root, _)| !opened.roots.contains(root)) {
+            let Some(name) = named(root) else { return Reads::Any };
+            match ledger.rows(name, numbers.iter().copied()) {
+                Some(found) => rows.extend(found),
+                None => _ = names.insert(name),
+            }
+            names_of_rows.insert(name);
         }
         // A virtual table writes tables of which only its own name is told.
         for table in &self.virtual_tables {
             let writes = |name: &&str| name.strip_prefix(&*table.name).is_some_and(|rest| rest.starts_with('_'));
-            if !table.keeps_to_itself || names.iter().any(writes) {
+            if !table.keeps_to_itself || names.iter().chain(&names_of_rows).any(writes) {
                 names.insert(&table.name);
             }
         }
-        Reads::Tables(ledger.cells(names))
+        let tables = ledger.cells(names);
+        if rows.is_empty() { Reads::Tables(tables) } else { Reads::Rows(tables, rows.into()) }
     }
 }
 
@@ -192,10 +235,10 @@ pub(crate) struct Seen {
 pub(crate) struct Ground<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) atlas: &'a Atlas,
+    /// The number of the ledger from before the read transaction of the query began.
+    pub(crate) since: Option<u64>,
     /// Whether the connection has neither temporary tables nor attached databases, which could hide those of `main`.
     pub(crate) is_plain: bool,
-    /// The number taken before the run, and so before the schema that it saw.
-    pub(crate) since: u64,
 }
 
 /// Follows what has run on a connection since its texts were wanted and its accesses taken. `ground`: where there is a ledger.
@@ -218,12 +261,12 @@ pub(crate) fn of(
         }
     }
     let reads = match ground {
-        Some(Ground { ledger, atlas, since, .. }) if opened.complete => {
+        Some(ground @ Ground { ledger, .. }) if opened.complete => {
             if faults::mutated(Mutation::TrustsHearsay) {
                 let names: Vec<_> = accesses.tables_read.keys().map(|table| table.name.to_ascii_lowercase()).collect();
                 Reads::Tables(ledger.cells(names.iter().map(|name| &**name)))
             } else {
-                reads(connection, ledger, atlas, since, &opened)
+                reads(connection, ground, &opened)
             }
         }
         _ => Reads::Any,
@@ -248,46 +291,99 @@ fn why_volatile(connection: &StatementConnection, accesses: &Accesses) -> Option
 /// What programs open.
 #[derive(Debug, Default)]
 struct Opened {
+    /// Tables and indexes that may be read as a whole.
     roots: BTreeSet<u32>,
+    /// Rows that are read besides, by the root pages of their tables.
+    rows: BTreeMap<u32, BTreeSet<i64>>,
     virtual_tables: bool,
     /// Whether all were looked at.
     complete: bool,
 }
 
+/// With more rows of a table, it counts as read as a whole.
+const MOST_ROWS: usize = 64;
+
+impl Opened {
+    /// Adds the runs of a program.
+    fn add(&mut self, text: &str, program: &Program, runs: &Runs) {
+        for root in &program.roots {
+            let rows = program.rows.get(root).filter(|_| !faults::mutated(Mutation::IgnoresRows));
+            let Some(rows) = rows.and_then(|keys| numbers(text, keys, runs.as_ref()?)) else {
+                self.roots.insert(*root);
+                continue;
+            };
+            let all = self.rows.entry(*root).or_default();
+            all.extend(rows);
+            if all.len() > MOST_ROWS {
+                self.roots.insert(*root);
+            }
+        }
+    }
+}
+
+/// The numbers of the rows that were read in these runs; `None` where what was bound is no number, or not known. (Text and fractions may
+/// stand for a number all the same.)
+fn numbers(text: &str, keys: &BTreeSet<RowKey>, runs: &BTreeSet<Box<str>>) -> Option<Vec<i64>> {
+    let mut rows = Vec::new();
+    let mut parameters = Vec::new();
+    for key in keys {
+        match key {
+            RowKey::Number(row) => rows.push(*row),
+            RowKey::Parameter(index) => parameters.push(usize::try_from(*index).ok()?.checked_sub(1)?),
+        }
+    }
+    if parameters.is_empty() {
+        return Some(rows);
+    }
+    if runs.is_empty() {
+        return None;
+    }
+    for run in runs {
+        let bound = bound::numbers(text, run)?;
+        for index in &parameters {
+            rows.push((*bound.get(*index)?)?);
+        }
+    }
+    Some(rows)
+}
+
 fn follow(
     connection: &StatementConnection,
-    texts: &BTreeSet<Box<str>>,
+    texts: &BTreeMap<Box<str>, Runs>,
     ground: Option<Ground<'_>>,
     opened: &mut Opened,
 ) -> Result<(), Volatile> {
     if texts.len() > MOST_TEXTS {
         return Err(Volatile::Unknown);
     }
-    let shared = ground.filter(|ground| ground.is_plain);
-    for text in texts.iter().filter(|text| !only_bounds_transaction(text)) {
-        if let Some(Ground { ledger, atlas, since, .. }) = shared
-            && let Some(roots) = atlas.current(ledger, since).programs.get(text)
-        {
-            opened.roots.extend(roots.iter());
-            continue;
+    let shared =
+        ground.filter(|ground| ground.is_plain).and_then(|ground| Some((ground.ledger, ground.atlas, ground.since?)));
+    for (text, runs) in texts.iter().filter(|(text, _)| !only_bounds_transaction(text)) {
+        if let Some((ledger, atlas, since)) = shared {
+            let known = atlas.current(ledger, since).programs.get(text).cloned();
+            if let Some(program) = known {
+                opened.add(text, &program, runs);
+                continue;
+            }
         }
-        let program = connection.opened_by(text).map_err(|_| Volatile::Unknown)?;
-        if program.elsewhere {
+        let found = connection.opened_by(text).map_err(|_| Volatile::Unknown)?;
+        if found.elsewhere {
             return Err(Volatile::Table("a temporary table or one of an attached database".to_owned()));
         }
-        if program.unclear {
+        if found.unclear {
             return Err(Volatile::Unknown);
         }
-        opened.roots.extend(program.roots.iter());
-        if program.virtual_tables > 0 {
+        let program = Arc::new(Program { roots: found.roots, rows: found.rows });
+        opened.add(text, &program, runs);
+        if found.virtual_tables > 0 {
             opened.virtual_tables = true;
-        } else if let Some(Ground { ledger, atlas, since, .. }) = shared {
+        } else if let Some((ledger, atlas, since)) = shared {
             let mut pages = atlas.current(ledger, since);
             if pages.programs.len() >= MOST_PROGRAMS {
                 pages.programs.clear();
             }
             if pages.since <= since {
-                pages.programs.insert(text.clone(), Arc::new(program.roots));
+                pages.programs.insert(text.clone(), program);
             }
         }
     }
@@ -295,12 +391,12 @@ fn follow(
     Ok(())
 }
 
-fn reads(connection: &StatementConnection, ledger: &Ledger, atlas: &Atlas, since: u64, opened: &Opened) -> Reads {
+fn reads(connection: &StatementConnection, Ground { ledger, atlas, since, .. }: Ground<'_>, opened: &Opened) -> Reads {
     // A full-text table reads what it likes of `main`.
     if opened.virtual_tables {
         return Reads::Any;
     }
-    let known = atlas.current(ledger, since).schema.clone();
+    let known = since.and_then(|since| atlas.current(ledger, since).schema.clone());
     let schema = match known.map_or_else(|| Schema::of(connection).map(Arc::new), Ok) {
         Ok(schema) => schema,
         Err(error) => {
@@ -308,12 +404,13 @@ fn reads(connection: &StatementConnection, ledger: &Ledger, atlas: &Atlas, since
             return Reads::Any;
         }
     };
-    let mut pages = atlas.current(ledger, since);
-    if pages.since <= since {
-        pages.schema = Some(Arc::clone(&schema));
+    if let Some(since) = since {
+        let mut pages = atlas.current(ledger, since);
+        if pages.since <= since {
+            pages.schema = Some(Arc::clone(&schema));
+        }
     }
-    drop(pages);
-    schema.reads(ledger, &opened.roots)
+    schema.reads(ledger, opened)
 }
 
 /// Virtual tables of SQLite's own read `main` alone, or their arguments, or pragmas, which are heard when they run. Others may

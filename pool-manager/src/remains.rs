@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rusqlite::{Connection, ffi};
 
@@ -23,7 +25,22 @@ pub(crate) struct Fresh {
 /// A statement that is never run. SQLite marks it as outdated, with all others, when a flag pragma or `sqlite3_db_config` is set, a
 /// function or collation is replaced or deleted, a temporary table comes or goes: what other statements meant may have changed.
 #[derive(Debug)]
-struct Sentinel(*mut ffi::sqlite3_stmt);
+struct Sentinel(Witness);
+
+/// Tells whether the sentinel of a connection is outdated, for those who are called back by the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Witness(Arc<AtomicPtr<ffi::sqlite3_stmt>>);
+
+impl Witness {
+    /// Tells whether something changed that other statements could notice; true when the connection is closed. To be called by who uses
+    /// the connection.
+    #[inline]
+    pub(crate) fn is_outdated(&self) -> bool {
+        let sentinel = self.0.load(Ordering::Relaxed);
+        // SAFETY: null, which is an error that tells nothing, or a statement of the open connection; it is finalized by who uses that.
+        sentinel.is_null() || unsafe { ffi::sqlite3_expired(sentinel) != 0 }
+    }
+}
 
 impl Sentinel {
     fn prepare(connection: &Connection) -> rusqlite::Result<Self> {
@@ -34,22 +51,27 @@ impl Sentinel {
             ffi::sqlite3_prepare_v2(handle, c"SELECT 1".as_ptr(), -1, &raw mut sentinel, std::ptr::null_mut())
         };
         if code == ffi::SQLITE_OK {
-            Ok(Self(sentinel))
+            Ok(Self(Witness(Arc::new(AtomicPtr::new(sentinel)))))
         } else {
             Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
         }
     }
 }
 
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        // SAFETY: the statement is finalized only here; its connection is open still: see `Fresh`.
-        unsafe { ffi::sqlite3_finalize(self.0) };
+impl Sentinel {
+    fn succeed(&mut self, successor: Self) {
+        let ours = self.0.0.load(Ordering::Relaxed);
+        self.0.0.store(successor.0.0.swap(ours, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
-// SAFETY: the pointer is used by whoever has the connection only, which is one thread at a time.
-unsafe impl Send for Sentinel {}
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let sentinel = self.0.0.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the statement is finalized only here; its connection is open still: see `Fresh`.
+        unsafe { ffi::sqlite3_finalize(sentinel) };
+    }
+}
 
 /// What `sqlite3_limit` bounds: <https://www.sqlite.org/c3ref/c_limit_attached.html>
 const LIMITS: [c_int; 12] = [
@@ -82,8 +104,12 @@ impl Fresh {
         if self.blank.get() {
             self.look_for_a_schema(connection);
         }
-        // SAFETY: the sentinel lives as long as its connection, which is open.
-        unsafe { ffi::sqlite3_expired(self.sentinel.borrow().0) != 0 }
+        self.sentinel.borrow().0.is_outdated()
+    }
+
+    /// Somebody who tells the same from within the connection.
+    pub(crate) fn witness(&self) -> Witness {
+        self.sentinel.borrow().0.clone()
     }
 
     /// Sees to it that the first table of a database, whoever made it, does not look like a user's doing. What else the very use did in
@@ -100,7 +126,8 @@ impl Fresh {
         // What can't be found out now can be at the next use.
         if let Ok(Some(anew)) = filled() {
             self.blank.set(false);
-            self.sentinel.replace(anew);
+            // Whoever asks the one that was there before goes on with the new one.
+            self.sentinel.borrow_mut().succeed(anew);
         }
     }
 

@@ -43,6 +43,12 @@ const SCHEMA: &str = "
     CREATE TABLE theirs (number TEXT);
     CREATE TABLE emptied (value INTEGER);
     INSERT INTO emptied VALUES (0);
+    CREATE TABLE rows (id INTEGER PRIMARY KEY, value INTEGER);
+    INSERT INTO rows VALUES (1, 0), (2, 0);
+    CREATE TABLE named (id INTEGER PRIMARY KEY, name UNIQUE, value INTEGER);
+    CREATE TABLE moving (id INTEGER PRIMARY KEY, value INTEGER);
+    INSERT INTO moving VALUES (1, 0);
+    CREATE TABLE cleared (id INTEGER PRIMARY KEY, value INTEGER);
 ";
 
 const REGISTERS: &[Register] = &[
@@ -92,7 +98,41 @@ const REGISTERS: &[Register] = &[
         },
         query: "SELECT max(value) FROM emptied",
     },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            conn.execute("UPDATE rows SET value = ?1 WHERE id = 1", [number])?;
+            conn.execute("UPDATE rows SET value = value WHERE id = 2", []).map(drop)
+        },
+        query: "SELECT value FROM rows WHERE id = 1",
+    },
+    Register {
+        seldom: 1,
+        // The one row goes to make place for the other.
+        write: |conn, number| {
+            conn.execute("REPLACE INTO named VALUES (1 + ?1 % 2, 'the name', ?1)", [number]).map(drop)
+        },
+        query: "SELECT coalesce((SELECT value FROM named WHERE id = 1), -1)",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| conn.execute("UPDATE moving SET id = 1 + ?1 % 2, value = ?1", [number]).map(drop),
+        query: "SELECT coalesce((SELECT value FROM moving WHERE id = 1), -1)",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            if number % 2 == 0 {
+                return conn.execute("DELETE FROM cleared", []).map(drop);
+            }
+            conn.execute("INSERT INTO cleared VALUES (1, ?1)", [number]).map(drop)
+        },
+        query: "SELECT coalesce((SELECT value FROM cleared WHERE id = 1), -1)",
+    },
 ];
+
+/// What a query finds where a row comes and goes: it says nothing of the number.
+const NO_ROW: i64 = -1;
 
 /// Everything that was told.
 struct History {
@@ -122,6 +162,9 @@ impl History {
         let acknowledged = self.acknowledged[register].load(Ordering::SeqCst);
         let seen = self.read[register].load(Ordering::SeqCst);
         let number = read();
+        if number == NO_ROW {
+            return;
+        }
         self.read[register].fetch_max(number, Ordering::SeqCst);
         self.reads.fetch_add(1, Ordering::Relaxed);
         let unchecked = self.leaves_out_strangers && register % 2 == 1;
@@ -420,6 +463,10 @@ fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
         (Mutation::NumbersLate, Stranger::None),
         (Mutation::TrustsHearsay, Stranger::None),
         (Mutation::ForgetsUnderWay, Stranger::None),
+        (Mutation::ForgetsRows, Stranger::None),
+        (Mutation::TakesReplaceForKnown, Stranger::None),
+        (Mutation::ForgetsOldKey, Stranger::None),
+        (Mutation::ForgetsClearing, Stranger::None),
         (Mutation::IgnoresStrangers, Stranger::Connection),
     ];
     if let Some((role, _)) = role() {

@@ -8,6 +8,7 @@ mod bulk;
 mod cache;
 mod cache_checker;
 mod cache_random;
+mod cache_rows;
 mod cache_tables;
 mod call_options;
 mod changes;
