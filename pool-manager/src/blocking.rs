@@ -1,6 +1,7 @@
 //! The manager's calls for threads that block.
 //!
-//! Owns the same names with the same meaning as `manager`; closures run on the calling thread and may borrow from it.
+//! Owns the same names with the same meaning as `manager`; closures run on the calling thread and may borrow from it, but for those of
+//! `write`, which whoever commits for all runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::transaction::{Operation, Transaction, TransactionKind};
 /// ```
 /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
 /// let mut names = vec!["Ada", "Grace"];
-/// db.blocking().write(|tx| {
+/// db.blocking().execute_pooled_transaction(|tx| {
 ///     tx.execute_batch("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")?;
 ///     let mut insert = tx.prepare_cached("INSERT INTO users (name) VALUES (?1)")?;
 ///     for name in names.drain(..) {
@@ -64,7 +65,7 @@ impl<'m> Blocking<'m> {
     pub fn create_all(&self, schemas: impl Into<Vec<Schema>>) -> Result<()> {
         let schemas = schemas.into();
         schema::check_all(&schemas)?;
-        self.engine.write_blocking(TransactionKind::Immediate, |tx| schema::create_all(tx, &schemas))
+        self.engine.write_alone_blocking(TransactionKind::Immediate, |tx| schema::create_all(tx, &schemas))
     }
 
     /// Runs a closure on a pooled connection; see
@@ -86,24 +87,30 @@ impl<'m> Blocking<'m> {
         self.engine.call_blocking(Use::Read, work)
     }
 
-    /// Runs a closure in an immediate transaction. Unlike those of [`DatabaseManager::write`](crate::DatabaseManager::write) it shares
-    /// that with nobody, because it may borrow from the calling thread: it stands in the same queue.
+    /// Runs a closure in a transaction that it may share with other writes, of threads and of tasks; see
+    /// [`DatabaseManager::write`](crate::DatabaseManager::write). When many threads write at the same time, one of them commits for all,
+    /// so the closure may run on another thread. One that borrows from its thread has a transaction of its own with
+    /// [`execute_pooled_transaction`](Self::execute_pooled_transaction).
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine.write_blocking(TransactionKind::Immediate, work)
+    pub fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine.write_blocking(work)
     }
 
     /// Runs a closure in an immediate transaction; see
-    /// [`DatabaseManager::execute_pooled_transaction`](crate::DatabaseManager::execute_pooled_transaction).
+    /// [`DatabaseManager::execute_pooled_transaction`](crate::DatabaseManager::execute_pooled_transaction). It runs on the calling thread
+    /// and may borrow from it.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn execute_pooled_transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine.write_blocking(TransactionKind::Immediate, work)
+        self.engine.write_alone_blocking(TransactionKind::Immediate, work)
     }
 
     /// Runs a list of operations in one transaction; see
@@ -113,7 +120,8 @@ impl<'m> Blocking<'m> {
     ///
     /// As there.
     pub fn execute_pooled_operations<T>(&self, operations: Vec<Operation<T>>) -> Result<Vec<T>> {
-        self.engine.write_blocking(TransactionKind::Immediate, |tx| operations.into_iter().map(|run| run(tx)).collect())
+        self.engine
+            .write_alone_blocking(TransactionKind::Immediate, |tx| operations.into_iter().map(|run| run(tx)).collect())
     }
 
     /// Returns a stored result or runs its query; see

@@ -8,21 +8,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use crate::call_options::CallOptions;
 use crate::connection::Connection;
 use crate::deadline::{Deadline, FOR_A_CONNECTION, RUNNING, Stop, TO_WRITE};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::job::{Choices, GivenUp, Write};
+use crate::error::Result;
+use crate::job::{Choices, GivenUp, Home, Write};
 use crate::lane::NoTurn;
-use crate::nesting;
+use crate::lead::Lead;
 use crate::place::{Link, on_blocking_thread_linked};
 use crate::priority::Priority;
 use crate::receipt::{ReceiptEntry, WriteOutcome, WriteReceipt};
 use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
 use crate::transaction::{Transaction, TransactionKind};
-use crate::writing::{Lead, committed};
+use crate::writing::committed;
 
 impl Engine {
     /// Runs a closure on a pooled connection.
@@ -118,7 +120,8 @@ impl Engine {
         let since = Instant::now();
         let (own, placement) = (options.kind, options.placement);
         let choices = Choices { priority: options.priority, placement, entry };
-        let (job, mut caller) = Write::chosen(work, own, choices);
+        let home = Handle::try_current().ok();
+        let (job, mut caller) = Write::chosen(work, own, Home::Task(home.clone()), choices);
         let deadline = options.limit().map(|limit| self.deadline(limit, TO_WRITE, Arc::<Write<T, W>>::clone(&job)));
         if let Some(deadline) = &deadline
             && let Err(passed) = deadline.check()
@@ -127,7 +130,7 @@ impl Engine {
             return Err(passed);
         }
         if self.writes.push(job).map_err(|reason| self.no_turn(reason))? {
-            self.lead(Site::of::<W>(), own, placement.unwrap_or_else(|| self.in_force().work_placement()));
+            self.lead_queue(home.as_ref());
         }
         let limit = self.in_force().acquire_timeout();
         let answer = {
@@ -178,7 +181,7 @@ impl Engine {
         let entry = options.receipt.as_ref().map(WriteReceipt::begin);
         let kind = options.kind.unwrap_or_default();
         let done = match options.limit() {
-            None if options.priority == Priority::default() => self.write_blocking(kind, work),
+            None if options.priority == Priority::default() => self.write_alone_blocking(kind, work),
             None => self.write_in_turn(kind, options.priority, None, work),
             Some(limit) => {
                 let link = Arc::new(Link::default());
@@ -204,10 +207,7 @@ impl Engine {
         deadline: Option<(&Deadline, &Link)>,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        if nesting::writes_here(self.lane()) {
-            return Err(Error::WouldDeadlock { what: "the write lane" });
-        }
-        self.open_or_closed()?;
+        self.may_wait_to_write()?;
         let left = deadline.map(|(deadline, _)| deadline.left());
         let limit = self.in_force().acquire_timeout();
         let limit = left.map_or(limit, |left| left.min(limit));

@@ -232,7 +232,7 @@ impl Blocking<'_> {
     ///
     /// As there.
     pub fn transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine().write_blocking(TransactionKind::Immediate, work)
+        self.engine().write_alone_blocking(TransactionKind::Immediate, work)
     }
 
     /// As [`DatabaseManager::transaction_with`].

@@ -186,16 +186,22 @@ impl Engine {
     /// The same, for no longer than `limit`.
     pub(crate) fn lease_blocking_within(&self, limit: Option<Duration>) -> Result<Lease> {
         self.open_or_closed()?;
-        let held = nesting::held_here(self);
-        if held > 0 && held >= self.config().max_connections() {
-            return Err(Error::WouldDeadlock { what: "every connection of the pool" });
-        }
+        self.holds_not_all()?;
         match limit {
             None => self.pool.acquire_owned_blocking(),
             Some(limit) => self.pool.acquire_owned_blocking_timeout(limit.min(self.in_force().acquire_timeout())),
         }
         .map(Bound::new)
         .map_err(|error| self.no_connection(error))
+    }
+
+    /// Tells whether the closures on this thread leave a connection to wait for.
+    pub(crate) fn holds_not_all(&self) -> Result<()> {
+        let held = nesting::held_here(self);
+        if held > 0 && held >= self.config().max_connections() {
+            return Err(Error::WouldDeadlock { what: "every connection of the pool" });
+        }
+        Ok(())
     }
 
     fn no_connection(&self, error: AcquireError<Error>) -> Error {

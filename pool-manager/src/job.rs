@@ -7,8 +7,10 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,17 +25,17 @@ use crate::receipt::{ReceiptEntry, WriteOutcome};
 use crate::session::{Session, Ticket};
 use crate::sites::Site;
 use crate::transaction::{Transaction, TransactionKind};
-use crate::write_queue::{Job, Ran};
+use crate::write_queue::{Job, Ran, Seat};
 
 /// What a closure returned, or what it panicked with.
-type Outcome<T> = std::result::Result<Result<T>, Box<dyn Any + Send>>;
+pub(crate) type Outcome<T> = std::result::Result<Result<T>, Box<dyn Any + Send>>;
 
 /// One write.
 pub(crate) struct Write<T, W> {
     stage: Mutex<Stage<T, W>>,
     own_transaction: Option<TransactionKind>,
     site: Site,
-    runtime: Option<Handle>,
+    home: Home,
     since: Instant,
     choices: Choices,
     /// A [`GivenUp`], or zero. Written under the lock of `stage`, which orders it.
@@ -56,6 +58,14 @@ pub(crate) enum GivenUp {
     /// For a connection, the lane or its turn in the queue.
     Waiting = 1,
     Running = 2,
+}
+
+/// Where its caller waits.
+pub(crate) enum Home {
+    /// In a task, of a runtime if it is one of tokio's.
+    Task(Option<Handle>),
+    /// In a thread.
+    Thread(Seat),
 }
 
 enum Stage<T, W> {
@@ -86,13 +96,14 @@ where
     T: Send + 'static,
     W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
 {
-    pub(crate) fn new(work: W, own_transaction: Option<TransactionKind>) -> (Arc<Self>, Caller<T, W>) {
-        Self::chosen(work, own_transaction, Choices::default())
+    pub(crate) fn new(work: W, own_transaction: Option<TransactionKind>, home: Home) -> (Arc<Self>, Caller<T, W>) {
+        Self::chosen(work, own_transaction, home, Choices::default())
     }
 
     pub(crate) fn chosen(
         work: W,
         own_transaction: Option<TransactionKind>,
+        home: Home,
         choices: Choices,
     ) -> (Arc<Self>, Caller<T, W>) {
         let (tell, told) = oneshot::channel();
@@ -100,7 +111,7 @@ where
             stage: Mutex::new(Stage::Waiting(work, tell, None)),
             own_transaction,
             site: Site::of::<W>(),
-            runtime: Handle::try_current().ok(),
+            home,
             since: Instant::now(),
             choices,
             given_up: AtomicU8::new(0),
@@ -156,6 +167,28 @@ impl<T: Send, W: Send> Stop for Write<T, W> {
     }
 }
 
+/// Runs a closure, and lets nothing of it out but what it returned or panicked with.
+pub(crate) fn outcome<T>(
+    work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    transaction: &Transaction<'_>,
+) -> Outcome<T> {
+    let returned = catch_unwind(AssertUnwindSafe(|| work(transaction)));
+    returned.map(|returned| transaction.session().explain(returned))
+}
+
+/// What is to be told of a closure after the transaction that it ran in was committed or failed.
+pub(crate) fn after<T>(outcome: Outcome<T>, committed: Result<()>) -> Outcome<T> {
+    match (outcome, committed) {
+        (Ok(Ok(_)), Err(error)) => Ok(Err(error)),
+        (outcome, _) => outcome,
+    }
+}
+
+/// What a closure returned. Its panic goes on here.
+pub(crate) fn returned<T>(outcome: Outcome<T>) -> Result<T> {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 impl<T, W> Job for Write<T, W>
 where
     T: Send + 'static,
@@ -200,7 +233,7 @@ where
                 }
             }
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(transaction))).map(|returned| session.explain(returned));
+        let outcome = outcome(work, transaction);
         let mut stage = self.stage.lock();
         let kept = matches!(outcome, Ok(Ok(_))) && !self.is_given_up();
         *stage = Stage::Ran(outcome, tell);
@@ -221,10 +254,7 @@ where
         let is_in = matches!(outcome, Ok(Ok(_))) && failed.is_none() && !self.is_given_up();
         self.settle(if is_in { WriteOutcome::Committed } else { WriteOutcome::RolledBack });
         // A caller that has gone away wants no answer.
-        let _ = tell.send(match (outcome, failed) {
-            (Ok(Ok(_)), Some(error)) => Ok(Err(error)),
-            (outcome, _) => outcome,
-        });
+        let _ = tell.send(after(outcome, failed.map_or(Ok(()), Err)));
     }
 
     fn refuse(&self, error: Error) {
@@ -248,7 +278,17 @@ where
     }
 
     fn runtime(&self) -> Option<&Handle> {
-        self.runtime.as_ref()
+        match &self.home {
+            Home::Task(runtime) => runtime.as_ref(),
+            Home::Thread(_) => None,
+        }
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        match &self.home {
+            Home::Task(_) => None,
+            Home::Thread(seat) => Some(seat),
+        }
     }
 }
 
@@ -290,12 +330,27 @@ impl<T: Send + 'static, W> Caller<T, W> {
 
     /// Waits for the answer. A panic of the closure goes on here.
     pub(crate) async fn answer(&mut self) -> Result<T> {
-        let told = (&mut self.told).await;
-        self.answered = true;
-        match told {
-            Ok(Ok(returned)) => returned,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("BUG: a write was forgotten"),
+        returned(std::future::poll_fn(|context| self.poll_answer(context)).await)
+    }
+
+    /// Waits for the answer.
+    pub(crate) fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T>> {
+        Pin::new(&mut self.told).poll(context).map(|told| {
+            self.answered = true;
+            told.unwrap_or_else(|_| panic!("BUG: a write was forgotten"))
+        })
+    }
+
+    /// Tells whether the write waits no longer.
+    pub(crate) fn has_run(&self) -> bool {
+        matches!(*self.write.stage.lock(), Stage::Over)
+    }
+
+    /// Where the caller waits, if that is a thread.
+    pub(crate) fn seat(&self) -> Option<&Seat> {
+        match &self.write.home {
+            Home::Task(_) => None,
+            Home::Thread(seat) => Some(seat),
         }
     }
 }

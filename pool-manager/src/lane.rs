@@ -15,13 +15,13 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pool_core::{AcquireError, OwnedLease, Pool};
+
+use crate::parking;
 
 /// A turn in one of the queues; given back when dropped.
 pub(crate) type Turn = OwnedLease<Turns>;
@@ -88,7 +88,7 @@ impl TurnQueue {
     /// Waits on the calling thread, but gives up when `stopped` says so; who makes it say so unparks the thread.
     pub(crate) fn turn_unless(&self, limit: Duration, stopped: impl Fn() -> bool) -> Result<Turn, NoTurn> {
         let mut turn = pin!(self.0.acquire_owned_timeout(limit));
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = parking::waker();
         let mut context = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(turn) = turn.as_mut().poll(&mut context) {
@@ -104,19 +104,6 @@ impl TurnQueue {
     /// Who waits for a turn, and how long those waited who got one.
     pub(crate) fn stats(&self) -> pool_core::Stats {
         self.0.stats()
-    }
-}
-
-/// Wakes a thread that waits for a future.
-pub(crate) struct Unpark(pub(crate) Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
     }
 }
 

@@ -1,71 +1,147 @@
-//! The way of a write with which nobody else waits: right where it is called.
+//! The way of a write right where it is called.
 //!
 //! A hop to another thread and back takes as long as several commits. Owns when a write may do without: its call site is known to be
-//! quick, commit and all, and a connection, the lane and SQLite's lock are there to be taken. It must not know what happens in the
-//! transaction. Invariant: what can't begin at once stays in the queue, untouched, for a thread that may wait.
+//! quick, commit and all, and a connection, the lane and SQLite's lock are there to be taken. Those that come meanwhile are run here as
+//! well, for a short time. It must not know what happens in a transaction. Invariants: what can't begin at once stays untouched, for a
+//! thread that may wait; a caller's thread is kept no longer than what is quick takes, twice.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pool_config::WorkPlacement;
+use tokio::runtime::Handle;
 
+use crate::connection::Connection;
 use crate::engine::Engine;
+use crate::error::Result;
+use crate::job::{self, Outcome, after};
+use crate::lead::Lead;
 use crate::nesting::Running;
-use crate::session::Use;
+use crate::session::{Ticket, Use};
 use crate::sites::Site;
-use crate::transaction::TransactionKind;
-use crate::write_queue::Next;
+use crate::transaction::{Transaction, TransactionKind};
+use crate::write_queue::{Job, Ran};
+use crate::writing::{Carried, First};
 
 /// For how long others may join: it is the caller's thread.
 const TOGETHER: Duration = Duration::from_micros(50);
 
+/// What became of a try.
+pub(crate) enum Tried<T, W> {
+    Done(Outcome<T>),
+    /// It can't begin at once. Who got the lead has it still.
+    Not {
+        work: W,
+        lead: Option<Lead>,
+    },
+}
+
 impl Engine {
-    /// Runs the first write of the queue, with those that come meanwhile, on this thread; for who has the lead. False: it was not begun.
-    pub(crate) fn write_here(&self, site: Site, own: Option<TransactionKind>, placement: WorkPlacement) -> bool {
-        // One that begins by reading may have to wait for the lock of the one before.
-        if own == Some(TransactionKind::Deferred) || !self.may_write_here(site, placement) {
-            return false;
+    /// Runs a write on this thread, with those that come meanwhile, if nobody waits before it.
+    ///
+    /// # Errors
+    ///
+    /// When the pool was closed.
+    pub(crate) fn write_here<T, W>(self: &Arc<Self>, own: Option<TransactionKind>, work: W) -> Result<Tried<T, W>>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let first = First { site: Site::of::<W>(), shares: own.is_none() };
+        if !self.may_write_here(first.site, own, None) {
+            return Ok(Tried::Not { work, lead: None });
         }
+        if !self.writes.try_lead().map_err(|reason| self.no_turn(reason))? {
+            return Ok(Tried::Not { work, lead: None });
+        }
+        let lead = Lead::new(self);
         let since = Instant::now();
-        let Some(lease) = self.try_lease() else { return false };
-        let session = lease.session();
-        if session.is_serial() {
-            return false;
+        let mut work = Some(work);
+        let mut outcome = None;
+        let carried = self.carry_out_here(own, first, since, |transaction, _, _| {
+            let Some(work) = work.take() else { panic!("BUG: it runs once") };
+            Ran::of(outcome.insert(job::outcome(work, transaction)))
+        });
+        match (carried, outcome, work) {
+            (Some(carried), Some(outcome), _) => {
+                self.writes.count(Duration::ZERO);
+                let committed = carried.tell_others();
+                lead.go_on_here(since + TOGETHER);
+                Ok(Tried::Done(after(outcome, committed)))
+            }
+            (_, _, Some(work)) => Ok(Tried::Not { work, lead: Some(lead) }),
+            _ => panic!("BUG: it ran or did not"),
         }
-        let ticket = lease.begin(Use::Write);
-        if !session.try_enter_lane() {
-            return false;
+    }
+
+    /// Has the queue worked off, for a caller whose write was the first in it: here, if that write may run here.
+    pub(crate) fn lead_queue(self: &Arc<Self>, runtime: Option<&Handle>) {
+        let lead = Lead::new(self);
+        let since = Instant::now();
+        if self.write_next_here() {
+            lead.go_on_here(since + TOGETHER);
+        } else {
+            lead.begin(runtime);
         }
-        let running = Running::new(self, Some(self.lane()));
-        let begin = || {
-            // Another process may be writing.
-            session.set_impatient(true);
-            let begun = lease.transaction_with(own.unwrap_or_default());
-            session.set_impatient(false);
-            begun.ok()
+    }
+
+    /// Runs the job that is next in the queue, with others that may share its transaction. False: it has to run elsewhere, or there is
+    /// none.
+    pub(crate) fn write_next_here(&self) -> bool {
+        let may = |job: &dyn Job| self.may_write_here(job.site(), job.own_transaction(), job.placement());
+        let Some(first) = self.writes.next_if(may) else { return false };
+        let since = Instant::now();
+        let run = |transaction: &Transaction<'_>, connection: &Connection, ticket| {
+            first.run(transaction, connection.session(), ticket, true)
         };
-        let Some(transaction) = begin() else { return false };
-        if self.writes.has_others() {
-            // They came meanwhile. A thread that may take its time lets all of them share a commit.
+        let Some(carried) = self.carry_out_here(first.own_transaction(), First::of(&*first), since, run) else {
+            if let Err(reason) = self.writes.push_first(Arc::clone(&first)) {
+                first.refuse(self.no_turn(reason));
+            }
             return false;
-        }
-        let Next::Job(first) = self.writes.next() else {
-            // The pool was closed meanwhile, and the write refused.
-            return true;
         };
         self.writes.count(first.waited());
-        let batch = self.carry_out(&lease, transaction, ticket, &first, TOGETHER, || {
-            self.sites.ran_here(site, since.elapsed());
-        });
-        drop(running);
-        // Back before anybody is told: the next one finds the connection and the lane.
-        drop(lease);
-        self.sites.ran_here(site.whole(), since.elapsed());
-        batch.answer();
+        first.answer(carried.tell_others().err());
         true
     }
 
-    fn may_write_here(&self, site: Site, placement: WorkPlacement) -> bool {
-        let quick = match placement {
+    /// Carries a write out on this thread if that can begin at once.
+    fn carry_out_here(
+        &self,
+        own: Option<TransactionKind>,
+        first: First,
+        since: Instant,
+        run: impl FnOnce(&Transaction<'_>, &Connection, Ticket) -> Ran,
+    ) -> Option<Carried> {
+        let lease = self.try_lease()?;
+        let session = lease.session();
+        if session.is_serial() {
+            return None;
+        }
+        let ticket = lease.begin(Use::Write);
+        if !session.try_enter_lane() {
+            return None;
+        }
+        let running = Running::new(self, Some(self.lane()));
+        // Another process may be writing.
+        session.set_impatient(true);
+        let begun = lease.transaction_with(own.unwrap_or_default());
+        session.set_impatient(false);
+        let run = |transaction: &Transaction<'_>| run(transaction, &lease, ticket);
+        let measured = || self.sites.ran_here(first.site, since.elapsed());
+        let carried = self.carry_out(&lease, begun.ok()?, first, since + TOGETHER, run, measured);
+        drop(running);
+        // Back before anybody is told: the next one finds the connection and the lane.
+        drop(lease);
+        self.sites.ran_here(first.site.whole(), since.elapsed().saturating_sub(carried.sharing));
+        Some(carried)
+    }
+
+    /// `placement`: what its caller has chosen for it.
+    fn may_write_here(&self, site: Site, own: Option<TransactionKind>, placement: Option<WorkPlacement>) -> bool {
+        let quick = match placement.unwrap_or_else(|| self.in_force().work_placement()) {
+            // One that begins by reading may have to wait for the lock of the one before.
+            _ if own == Some(TransactionKind::Deferred) => false,
             WorkPlacement::Blocking => false,
             WorkPlacement::Inline => self.sites.is_known(site),
             _ => self.sites.is_quick(site) && self.sites.is_quick(site.whole()),

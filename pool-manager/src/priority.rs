@@ -53,6 +53,11 @@ impl<E> Line<E> {
         }
     }
 
+    /// Lets one join before all others, for it was there before them.
+    pub(crate) fn put_first(&mut self, entry: E, priority: Priority) {
+        self.0.push_front(Place { entry, priority, overtaken: 0 });
+    }
+
     #[cold]
     fn overtake(&mut self, place: Place<E>) {
         let gives_way =

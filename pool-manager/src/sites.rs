@@ -3,8 +3,9 @@
 //! Every closure expression is a type of its own, so a type names a call site. Owns a table of fixed size in which each
 //! site has a word: how often it has to be quick in a row before it counts as quick. It must not know what runs, or where.
 //!
-//! Invariant: a site counts as quick only if its last measured run was. Two sites that fall on one word forget each other, which
-//! costs a hop to another thread and nothing else.
+//! Invariant: a site counts as quick only if its last measured run was. One slow run of a quick site sends it elsewhere until it was quick
+//! there, a second one right after that for long: a machine that is busy makes any run slow now and then. Two sites that fall on one
+//! word forget each other, which costs a hop to another thread and nothing else.
 
 use std::any::TypeId;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -20,6 +21,9 @@ const LONG_WAIT: Duration = Duration::from_millis(1);
 
 /// After a first slow run so many quick ones must follow; twice as many after each further one.
 const DEBT: u64 = 32;
+
+/// After a slow run of a site that was quick before, so many.
+const DOUBT: u64 = 2;
 
 /// How often the debt is doubled at most.
 const MAX_SLOW: u64 = 4;
@@ -111,6 +115,16 @@ impl Sites {
         }
     }
 
+    /// Measures a run that begins now on a thread that nobody waits for; what is returned is called at its end. It is exact only where
+    /// the site is not known to be quick.
+    pub(crate) fn measure(&self, site: Site, now: Instant) -> impl FnOnce() + '_ {
+        let stopwatch = (!self.is_quick(site)).then(Stopwatch::start);
+        move || match stopwatch {
+            Some(stopwatch) => self.ran_elsewhere(site, &stopwatch),
+            None => self.ran_here(site, now.elapsed()),
+        }
+    }
+
     /// Notes how long one run took.
     #[inline]
     pub(crate) fn ran(&self, site: Site, took: Duration) {
@@ -118,6 +132,7 @@ impl Sites {
         let next = match known {
             Some((_, 0)) if took <= QUICK => return,
             Some((ALONE, _)) => return,
+            Some((slow, debt)) if took > QUICK && debt < DOUBT => (slow, DOUBT),
             _ if took > QUICK => {
                 let slow = known.map_or(0, |(slow, _)| slow).min(MAX_SLOW);
                 (slow + 1, DEBT << slow)
@@ -134,6 +149,8 @@ impl Sites {
 pub(crate) struct Stopwatch {
     since: Instant,
     usage: Option<Usage>,
+    /// How much of the time was for others.
+    for_others: Duration,
 }
 
 /// What the thread has used so far.
@@ -166,19 +183,36 @@ impl Usage {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        Self { usage: Usage::now(), since: Instant::now() }
+        Self { usage: Usage::now(), since: Instant::now(), for_others: Duration::ZERO }
     }
 
-    /// How long the run took, if that can be told: not when it was long because the thread had to wait for a processor.
+    /// Counts so much of the time for others.
+    pub(crate) fn without(self, for_others: Duration) -> Self {
+        Self { for_others, ..self }
+    }
+
+    /// How long the run took but for the time in which the thread had no processor, if that can be told.
     fn verdict(&self) -> Option<Duration> {
-        let took = self.since.elapsed();
+        // Where a part was for others, it can't be told whose fault it is that the rest was long.
+        self.took().filter(|took| *took <= QUICK || self.for_others.is_zero())
+    }
+
+    fn took(&self) -> Option<Duration> {
+        let took = self.since.elapsed().saturating_sub(self.for_others);
         if took <= QUICK {
             return Some(took);
         }
         let (Some(before), Some(now)) = (self.usage, Usage::now()) else { return Some(took) };
-        // Short waits are for others who were not given a processor themselves while they held a lock.
-        let waited = now.waits > before.waits && took > LONG_WAIT;
-        (waited || now.worked.saturating_sub(before.worked) > QUICK).then_some(took)
+        let worked = now.worked.saturating_sub(before.worked);
+        if worked > QUICK {
+            return Some(took);
+        }
+        if now.waits > before.waits {
+            // Short waits are for others who were not given a processor themselves while they held a lock.
+            return (took > LONG_WAIT).then_some(took);
+        }
+        // It was quick whenever it had a processor.
+        Some(worked)
     }
 }
 
@@ -199,6 +233,8 @@ mod tests {
         sites.ran(one, QUICK);
         assert!(sites.is_quick(one) && !sites.is_quick(other));
         for slow in 0..20 {
+            sites.ran(one, QUICK * 2);
+            assert!(!sites.is_quick(one), "it may have been the machine");
             sites.ran(one, QUICK * 2);
             for _ in 0..DEBT << slow.min(MAX_SLOW) {
                 assert!(!sites.is_quick(one), "slow for the {slow}th time");
@@ -245,13 +281,33 @@ mod tests {
         assert!(sites.is_quick(site), "it was the machine");
         let stopwatch = Stopwatch::start();
         let mut work = 0_u64;
-        while stopwatch.since.elapsed() < QUICK * 20 {
+        let worked = |stopwatch: &Stopwatch| match (stopwatch.usage, Usage::now()) {
+            (Some(before), Some(now)) => now.worked.saturating_sub(before.worked),
+            _ => stopwatch.since.elapsed(),
+        };
+        while worked(&stopwatch) < QUICK * 20 {
             work = work.wrapping_mul(31).wrapping_add(1);
         }
-        assert!(stopwatch.verdict().is_none_or(|took| took > QUICK), "{work}");
+        assert!(stopwatch.verdict().is_some_and(|took| took > QUICK), "{work}");
         let stopwatch = Stopwatch::start();
         std::thread::park_timeout(QUICK * 20);
-        assert!(stopwatch.verdict().is_some(), "who waits is slow");
+        assert!(stopwatch.verdict().is_some_and(|took| took > QUICK), "who waits is slow");
+    }
+
+    #[test]
+    fn one_slow_run_of_a_quick_site_is_not_held_against_it_for_long() {
+        let sites = Sites::new();
+        let site = site_of(&|| 1);
+        sites.ran(site, QUICK);
+        for _ in 0..10 {
+            sites.ran_here(site, QUICK * 9);
+            sites.ran(site, QUICK * 9);
+            for _ in 0..DOUBT {
+                assert!(!sites.is_quick(site));
+                sites.ran(site, QUICK);
+            }
+            assert!(sites.is_quick(site));
+        }
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::cache_calls::values;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fork::Bound;
-use crate::lane::Unpark;
 use crate::manager::DatabaseManager;
+use crate::parking::Unpark;
 use crate::row_source::{Query, Source};
 
 /// The rows of a query, one after another; from [`DatabaseManager::read_stream`].

@@ -2,8 +2,7 @@
 //!
 //! Owns the order of writes and the *lead*: at any time at most one caller, or one thread in the name of the callers, works the queue
 //! off. Closures that can be moved to another thread wait here as [`Job`]s, so that whoever has the lead can run many of them in one
-//! transaction; a thread that blocks waits for the lead itself, because its closure may borrow from it. It must not know connections
-//! or SQL.
+//! transaction; a thread whose closure may borrow from it waits for the lead itself. It must not know connections or SQL.
 //!
 //! Invariants: if anything waits, somebody has the lead; a job is answered exactly once, whatever becomes of those who run it.
 
@@ -43,6 +42,8 @@ pub(crate) trait Job: Send + Sync {
     fn waited(&self) -> Duration;
     /// Where a thread can be had on which the queue is worked off.
     fn runtime(&self) -> Option<&tokio::runtime::Handle>;
+    /// Where its caller waits, if that is a thread, which can work the queue off itself.
+    fn seat(&self) -> Option<&Seat>;
 }
 
 /// What became of a job that was run.
@@ -54,6 +55,12 @@ pub(crate) enum Ran {
     Undo,
     /// It was given up before it began.
     Not,
+}
+
+impl Ran {
+    pub(crate) const fn of<T, E, P>(outcome: &Result<Result<T, E>, P>) -> Self {
+        if matches!(outcome, Ok(Ok(_))) { Self::Keep } else { Self::Undo }
+    }
 }
 
 /// One who waits.
@@ -69,9 +76,9 @@ pub(crate) enum Next {
     Over,
 }
 
-/// A thread that waits for the lead.
+/// A thread that waits for the lead, or for the answer to its job and takes the lead if that comes first.
 #[derive(Debug)]
-struct Seat {
+pub(crate) struct Seat {
     state: Mutex<SeatState>,
     thread: Thread,
 }
@@ -84,6 +91,26 @@ enum SeatState {
 }
 
 impl Seat {
+    /// A seat for the calling thread.
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(SeatState::Waiting), thread: std::thread::current() }
+    }
+
+    /// Takes the lead, if it was given; it is not given twice.
+    pub(crate) fn take_lead(&self) -> bool {
+        let mut state = self.state.lock();
+        let granted = *state == SeatState::Granted;
+        if granted {
+            *state = SeatState::Waiting;
+        }
+        granted
+    }
+
+    /// Waits no longer. True: the lead was given meanwhile, and is this thread's to pass on.
+    pub(crate) fn leave(&self) -> bool {
+        std::mem::replace(&mut *self.state.lock(), SeatState::GaveUp) == SeatState::Granted
+    }
+
     /// Gives it the lead; false when it has gone.
     fn grant(&self) -> bool {
         let mut state = self.state.lock();
@@ -136,6 +163,27 @@ impl WriteQueue {
         }
     }
 
+    /// Takes the lead if nobody has it and nobody waits.
+    pub(crate) fn try_lead(&self) -> Result<bool, NoTurn> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(NoTurn::Closed);
+        }
+        Ok(!std::mem::replace(&mut queue.led, true))
+    }
+
+    /// Adds a job before all others, for who has the lead.
+    pub(crate) fn push_first(&self, job: Arc<dyn Job>) -> Result<(), NoTurn> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(NoTurn::Closed);
+        }
+        let priority = job.priority();
+        queue.entries.put_first(Entry::Job(job), priority);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Adds a job. `Ok(true)`: the caller has the lead now, and has to see that the queue is worked off.
     pub(crate) fn push(&self, job: Arc<dyn Job>) -> Result<bool, NoTurn> {
         let mut queue = self.queue.lock();
@@ -160,7 +208,7 @@ impl WriteQueue {
                 self.count(Duration::ZERO);
                 return Ok(());
             }
-            let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting), thread: std::thread::current() });
+            let seat = Arc::new(Seat::new());
             queue.entries.join(Entry::Seat(Arc::clone(&seat)), priority);
             self.waiting.fetch_add(1, Ordering::Relaxed);
             seat
@@ -225,12 +273,6 @@ impl WriteQueue {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells whether more than one waits.
-    #[inline]
-    pub(crate) fn has_others(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 1
-    }
-
     /// Takes the next job if it is one that `fits`; the lead stays where it is.
     pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Arc<dyn Job>> {
         let mut queue = self.queue.lock();
@@ -248,7 +290,8 @@ impl WriteQueue {
         }
     }
 
-    /// The job that is next, for a thread that gives the lead up: somebody has to be found to run it.
+    /// The job that is next, for who gives the lead up: somebody has to be found to run it. `None`: a thread that waits has the lead now,
+    /// or nobody, for nobody waits.
     pub(crate) fn pass_on(&self) -> Option<Arc<dyn Job>> {
         let mut queue = self.queue.lock();
         loop {
@@ -257,16 +300,22 @@ impl WriteQueue {
                     queue.led = false;
                     return None;
                 }
-                Some(Entry::Job(job)) => return Some(Arc::clone(job)),
+                Some(Entry::Job(job)) if job.is_waiting() => match job.seat() {
+                    None => return Some(Arc::clone(job)),
+                    Some(seat) if seat.grant() => return None,
+                    Some(_) => {}
+                },
+                Some(Entry::Job(_)) => {}
                 Some(Entry::Seat(seat)) => {
-                    let granted = seat.grant();
-                    queue.entries.pop_front();
-                    self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    if granted {
+                    if seat.grant() {
+                        queue.entries.pop_front();
+                        self.waiting.fetch_sub(1, Ordering::Relaxed);
                         return None;
                     }
                 }
             }
+            queue.entries.pop_front();
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -13,6 +13,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pool_config::WorkPlacement;
@@ -22,14 +23,17 @@ use tokio::runtime::Handle;
 use crate::connection::Connection;
 use crate::engine::{Engine, Lease};
 use crate::error::{Error, Result};
-use crate::job::Write;
+use crate::job::{self, Caller, Home, Write, after, returned};
 use crate::lane::NoTurn;
+use crate::lead::Lead;
+use crate::lone_write::Tried;
 use crate::nesting::{self, Running};
+use crate::parking;
 use crate::priority::Priority;
-use crate::session::{Ticket, Use};
+use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
 use crate::transaction::{self, Transaction, TransactionKind};
-use crate::write_queue::{Job, Next, Ran};
+use crate::write_queue::{Job, Ran, Seat};
 
 impl Engine {
     /// Runs a closure in a transaction: its own, of the given kind, or one that it shares with other writes.
@@ -39,18 +43,26 @@ impl Engine {
         W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.open_or_closed()?;
+        let (work, lead) = match self.write_here(own, work)? {
+            Tried::Done(outcome) => return returned(outcome),
+            Tried::Not { work, lead } => (work, lead),
+        };
         let since = Instant::now();
-        let (job, mut caller) = Write::new(work, own);
-        if self.writes.push(job).map_err(|reason| self.no_turn(reason))? {
-            self.lead(Site::of::<W>(), own, self.in_force().work_placement());
+        let home = Handle::try_current().ok();
+        let (job, mut caller) = Write::new(work, own, Home::Task(home.clone()));
+        let pushed = match lead {
+            // It was there before those who wait now.
+            Some(lead) => self.writes.push_first(job).map(|()| Some(lead)),
+            None => self.writes.push(job).map(|leads| leads.then(|| Lead::new(self))),
+        };
+        if let Some(lead) = pushed.map_err(|reason| self.no_turn(reason))? {
+            lead.begin(home.as_ref());
         }
         let limit = self.in_force().acquire_timeout();
         let in_time = {
-            let mut answer = pin!(caller.answer());
             let mut time = pin!(self.writes.time_out(limit));
             std::future::poll_fn(|context| {
-                use std::task::Poll;
-                if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                if let Poll::Ready(answer) = caller.poll_answer(context) {
                     return Poll::Ready(Some(answer));
                 }
                 time.as_mut().poll(context).map(|_| None)
@@ -58,103 +70,180 @@ impl Engine {
             .await
         };
         match in_time {
-            Some(answer) => answer,
+            Some(outcome) => returned(outcome),
             None if caller.give_up() => Err(self.no_turn(NoTurn::TimedOut(since.elapsed()))),
             // It has begun: from here on its own statements say how long they wait.
-            None => caller.answer().await,
+            None => returned(std::future::poll_fn(|context| caller.poll_answer(context)).await),
         }
     }
 
     /// The same on the calling thread, always in a transaction of its own: what the closure borrows can't leave the thread.
-    pub(crate) fn write_blocking<T>(
+    pub(crate) fn write_alone_blocking<T>(
         self: &Arc<Self>,
         kind: TransactionKind,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        if nesting::writes_here(self.lane()) {
-            return Err(Error::WouldDeadlock { what: "the write lane" });
-        }
-        self.open_or_closed()?;
-        self.writes
-            .lead_blocking(self.in_force().acquire_timeout(), Priority::Normal)
-            .map_err(|reason| self.no_turn(reason))?;
+        self.may_wait_to_write()?;
+        let limit = self.in_force().acquire_timeout();
+        self.writes.lead_blocking(limit, Priority::Normal).map_err(|reason| self.no_turn(reason))?;
         // Passes the lead on when this returns, after the connection has gone back: the next writer finds it.
         let _lead = Lead::new(self);
         let lease = self.lease_blocking()?;
         self.run(&lease, Use::Write, None, |connection| committed(connection, kind, work))
     }
 
-    /// Has the queue worked off, for a caller whose write was the first in it: here, if that write may run here.
-    pub(crate) fn lead(self: &Arc<Self>, site: Site, own: Option<TransactionKind>, placement: WorkPlacement) {
-        let lead = Lead::new(self);
-        if !self.write_here(site, own, placement) {
-            lead.begin(Handle::try_current().ok().as_ref());
+    /// The same for a closure that can leave the thread: it shares its transaction with other writes.
+    pub(crate) fn write_blocking<T, W>(self: &Arc<Self>, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.may_wait_to_write()?;
+        if !self.writes.try_lead().map_err(|reason| self.no_turn(reason))? {
+            return self.write_waiting(work);
         }
+        self.writes.count(Duration::ZERO);
+        let lead = Lead::new(self);
+        let lease = self.lease_blocking()?;
+        let mut outcome = None;
+        let carried = {
+            lease.begin(Use::Write);
+            lease.session().enter_lane()?;
+            let _running = Running::new(self, Some(self.lane()));
+            let transaction = begin(&lease, TransactionKind::Immediate)?;
+            let site = Site::of::<W>();
+            let run = |transaction: &Transaction<'_>| Ran::of(outcome.insert(job::outcome(work, transaction)));
+            let since = Instant::now();
+            let measured = self.sites.measure(site, since);
+            let until = since + self.config().write_batch_time();
+            self.carry_out(&lease, transaction, First { site, shares: true }, until, run, measured)
+        };
+        // Back before anybody is told: the next one finds the connection and the lane.
+        drop(lease);
+        let committed = carried.tell_others();
+        drop(lead);
+        let Some(outcome) = outcome else { panic!("BUG: it ran") };
+        returned(after(outcome, committed))
+    }
+
+    /// Waits in the queue until somebody has run the closure, or this thread gets the lead and does it.
+    fn write_waiting<T, W>(self: &Arc<Self>, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let since = Instant::now();
+        let (job, caller) = Write::new(work, None, Home::Thread(Seat::new()));
+        let leads = self.writes.push(job).map_err(|reason| self.no_turn(reason))?;
+        let mut seated = Seated { engine: self, caller };
+        if leads {
+            Lead::new(self).work_off_until(|| seated.caller.has_run());
+        }
+        let waker = parking::waker();
+        let mut context = Context::from_waker(&waker);
+        let mut limit = self.in_force().acquire_timeout();
+        let outcome = loop {
+            if let Poll::Ready(outcome) = seated.caller.poll_answer(&mut context) {
+                break outcome;
+            }
+            if seated.seat().take_lead() {
+                Lead::new(self).work_off_until(|| seated.caller.has_run());
+                continue;
+            }
+            let waited = since.elapsed();
+            if waited >= limit {
+                if seated.caller.give_up() {
+                    return Err(self.no_turn(NoTurn::TimedOut(waited)));
+                }
+                // It has begun: from here on its own statements say how long they wait.
+                limit = Duration::MAX;
+            }
+            std::thread::park_timeout(limit - waited);
+        };
+        drop(seated);
+        returned(outcome)
+    }
+
+    /// Tells whether this thread may wait for the lead, or holds itself what it would wait for.
+    pub(crate) fn may_wait_to_write(&self) -> Result<()> {
+        if nesting::writes_here(self.lane()) {
+            return Err(Error::WouldDeadlock { what: "the write lane" });
+        }
+        self.open_or_closed()?;
+        self.holds_not_all()
     }
 
     /// Runs a job, and those after it that may share its transaction, and tells their callers.
-    fn run_batch(&self, first: &Arc<dyn Job>) {
+    pub(crate) fn run_batch(&self, first: &Arc<dyn Job>) {
         let lease = match self.lease_blocking() {
             Ok(lease) => lease,
             Err(error) => return first.refuse(error),
         };
-        let stopwatch = Stopwatch::start();
+        let whole = first.site().whole();
+        // Of what is known to be quick nothing is to be found out here.
+        let stopwatch = (!self.sites.is_quick(whole)).then(Stopwatch::start);
         let done = self.run_together(&lease, first);
-        if matches!(&done, Ok(batch) if batch.members.len() == 1) && !lease.session().wrote_back() {
-            self.sites.ran_elsewhere(first.site().whole(), &stopwatch);
+        if let (Some(stopwatch), Ok(Some(carried)), false) = (stopwatch, &done, lease.session().wrote_back()) {
+            self.sites.ran_elsewhere(whole, &stopwatch.without(carried.sharing));
         }
         // Back before anybody is told: the next one finds the connection and the lane.
         drop(lease);
         match done {
-            Ok(batch) => batch.answer(),
+            Ok(Some(carried)) => first.answer(carried.tell_others().err()),
+            Ok(None) => {}
             Err(error) => first.refuse(error),
         }
     }
 
-    /// Returns who had a part in the transaction, and what became of it. An error: it did not begin.
-    fn run_together(&self, lease: &Lease, first: &Arc<dyn Job>) -> Result<Batch> {
+    /// Returns what became of the transaction; `None`: nobody wants it any more. An error: it did not begin.
+    fn run_together(&self, lease: &Lease, first: &Arc<dyn Job>) -> Result<Option<Carried>> {
         let session = lease.session();
         let ticket = lease.begin(Use::Write);
         if !first.claim(session, ticket) {
-            return Ok(Batch { members: Vec::new(), committed: Ok(()) });
+            return Ok(None);
         }
         session.enter_lane()?;
         let _running = Running::new(self, Some(self.lane()));
         let transaction = begin(lease, first.own_transaction().unwrap_or_default())?;
-        let stopwatch = Stopwatch::start();
-        let measured = || self.sites.ran_elsewhere(first.site(), &stopwatch);
-        Ok(self.carry_out(lease, transaction, ticket, first, self.config().write_batch_time(), measured))
+        let since = Instant::now();
+        let measured = self.sites.measure(first.site(), since);
+        let until = since + self.config().write_batch_time();
+        let run = |transaction: &Transaction<'_>| first.run(transaction, session, ticket, true);
+        Ok(Some(self.carry_out(lease, transaction, First::of(&**first), until, run, measured)))
     }
 
-    /// Runs a job in a transaction that has begun, and those after it that may share it for `longest`, and commits. `measured` is
-    /// called after the first has run.
+    /// Runs a write in a transaction that has begun, and the jobs after it that may share it and begin before `until`, and commits.
+    /// `measured` is called after the first has run.
     pub(crate) fn carry_out(
         &self,
         connection: &Connection,
         transaction: Transaction<'_>,
-        ticket: Ticket,
-        first: &Arc<dyn Job>,
-        longest: Duration,
+        first: First,
+        until: Instant,
+        run: impl FnOnce(&Transaction<'_>) -> Ran,
         measured: impl FnOnce(),
-    ) -> Batch {
-        let since = Instant::now();
+    ) -> Carried {
         let session = connection.session();
         session.watch();
-        let ran = first.run(&transaction, session, ticket, true);
+        let ran = run(&transaction);
         if session.saw_roll_back() {
-            self.sites.keep_alone(first.site());
+            self.sites.keep_alone(first.site);
         } else {
             measured();
         }
-        let mut members = vec![Arc::clone(first)];
+        let mut carried = Carried { others: Vec::new(), sharing: Duration::ZERO, committed: Ok(()) };
         if ran != Ran::Keep {
-            return Batch { members, committed: Ok(()) };
+            return carried;
         }
-        let shares = first.own_transaction().is_none();
-        let may_go_on = || since.elapsed() < longest;
-        let ended = shares && self.share(connection, &transaction, &mut members, may_go_on);
-        let committed = if ended { Err(Error::TransactionEnded) } else { transaction.commit() };
-        Batch { members, committed }
+        // First what costs least: often nobody waits.
+        let ended = first.shares && self.writes.is_waited_for() && {
+            let since = Instant::now();
+            let ended = self.share(connection, &transaction, &mut carried.others, until);
+            carried.sharing = since.elapsed();
+            ended
+        };
+        carried.committed = if ended { Err(Error::TransactionEnded) } else { transaction.commit() };
+        carried
     }
 
     /// Runs further jobs in the transaction of the first. Returns true when the transaction did not survive that.
@@ -162,15 +251,14 @@ impl Engine {
         &self,
         connection: &Connection,
         transaction: &Transaction<'_>,
-        members: &mut Vec<Arc<dyn Job>>,
-        may_go_on: impl Fn() -> bool,
+        others: &mut Vec<Arc<dyn Job>>,
+        until: Instant,
     ) -> bool {
         let config = self.config();
         let most = config.write_batch_max();
-        // From here on one closure must not notice what another one left, nor end what another one began. First what costs least:
-        // often nobody waits.
-        let may_share = |members: usize| {
-            self.writes.is_waited_for() && members < most && may_go_on() && connection.tidy_up().is_ok()
+        // From here on one closure must not notice what another one left, nor end what another one began.
+        let may_share = |others: usize| {
+            self.writes.is_waited_for() && others + 1 < most && Instant::now() < until && connection.tidy_up().is_ok()
         };
         let is_short = |job: &dyn Job| match job.placement().unwrap_or(config.work_placement()) {
             // The program says that all are.
@@ -182,7 +270,7 @@ impl Engine {
         let fits = |job: &dyn Job| job.own_transaction().is_none() && is_short(job);
         let mut checked = false;
         let mut ended = false;
-        while !ended && may_share(members.len()) {
+        while !ended && may_share(others.len()) {
             // A transaction with one write that dangles is rolled back for that one alone.
             if connection.dangling_keys() != 0 || (!checked && self.schema_may_roll_back(connection)) {
                 break;
@@ -190,7 +278,7 @@ impl Engine {
             checked = true;
             let Some(job) = self.writes.next_if(fits) else { break };
             connection.set_shared(true);
-            ended = self.run_member(connection, transaction, &job, members);
+            ended = self.run_member(connection, transaction, &job, others);
             connection.set_shared(false);
         }
         ended
@@ -202,7 +290,7 @@ impl Engine {
         connection: &Connection,
         transaction: &Transaction<'_>,
         job: &Arc<dyn Job>,
-        members: &mut Vec<Arc<dyn Job>>,
+        others: &mut Vec<Arc<dyn Job>>,
     ) -> bool {
         let session = connection.session();
         let ticket = session.next_part();
@@ -233,7 +321,7 @@ impl Engine {
             undone.and_then(|()| transaction::run(connection, &statement!("RELEASE \"a grouped write\"")))
         };
         if kept {
-            members.push(Arc::clone(job));
+            others.push(Arc::clone(job));
         } else {
             // What it wrote is undone already.
             let failed = failed.or_else(|| ended.then_some(Error::TransactionEnded));
@@ -281,88 +369,62 @@ pub(crate) fn committed<T>(
     Ok(value)
 }
 
-/// Jobs that ran in one transaction, and what became of it.
-pub(crate) struct Batch {
-    members: Vec<Arc<dyn Job>>,
+/// The write that is first in its transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct First {
+    pub(crate) site: Site,
+    /// Whether others may share the transaction.
+    pub(crate) shares: bool,
+}
+
+impl First {
+    pub(crate) fn of(job: &dyn Job) -> Self {
+        Self { site: job.site(), shares: job.own_transaction().is_none() }
+    }
+}
+
+/// What became of a transaction.
+pub(crate) struct Carried {
+    /// Whose writes are in it besides the first.
+    others: Vec<Arc<dyn Job>>,
+    /// For how long those ran.
+    pub(crate) sharing: Duration,
     committed: Result<()>,
 }
 
-impl Batch {
-    pub(crate) fn answer(self) {
-        match (self.committed, &*self.members) {
-            (Ok(()), members) => members.iter().for_each(|job| job.answer(None)),
-            (Err(error), [only]) => only.answer(Some(error)),
-            (Err(error), members) => {
-                let error = Arc::new(error);
-                members.iter().for_each(|job| job.answer(Some(Error::CommitFailed(Arc::clone(&error)))));
+impl Carried {
+    /// Tells the others, and returns what is to be told to the first.
+    pub(crate) fn tell_others(self) -> Result<()> {
+        let Self { others, committed, .. } = self;
+        let error = match committed {
+            Ok(()) => {
+                others.iter().for_each(|job| job.answer(None));
+                return Ok(());
             }
-        }
+            Err(error) if others.is_empty() => return Err(error),
+            Err(error) => Arc::new(error),
+        };
+        others.iter().for_each(|job| job.answer(Some(Error::CommitFailed(Arc::clone(&error)))));
+        Err(Error::CommitFailed(error))
     }
 }
 
-/// The lead of an engine's write queue. Dropped without having ended it passes the lead on, so that nobody waits for ever.
-pub(crate) struct Lead {
-    engine: Arc<Engine>,
-    /// Whether it has ended, or passed to somebody else.
-    passed: bool,
-    /// Whether it is on its way to a thread of a runtime.
-    sent: bool,
+/// A thread that waits for the answer to its write. Dropped it passes the lead on, if that was given to it.
+struct Seated<'e, T: Send + 'static, W> {
+    engine: &'e Arc<Engine>,
+    caller: Caller<T, W>,
 }
 
-impl Lead {
-    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        Self { engine: Arc::clone(engine), passed: false, sent: false }
-    }
-
-    /// Works the queue off, on a blocking thread where there is a runtime.
-    fn begin(mut self, runtime: Option<&Handle>) {
-        match runtime {
-            Some(runtime) => {
-                self.sent = true;
-                drop(runtime.spawn_blocking(move || self.work_off()));
-            }
-            None => self.work_off(),
-        }
-    }
-
-    /// Works the queue off on a thread of its own.
-    fn begin_on_thread(engine: &Arc<Engine>) {
-        let leader = Arc::clone(engine);
-        let started =
-            std::thread::Builder::new().name("pool-write".to_owned()).spawn(move || Self::new(&leader).work_off());
-        if let Err(source) = started {
-            let source = Arc::new(Error::System { what: "starting a thread that writes", source });
-            engine.writes.refuse_all(|| Error::CommitFailed(Arc::clone(&source)));
-        }
-    }
-
-    fn work_off(mut self) {
-        self.sent = false;
-        loop {
-            match self.engine.writes.next() {
-                Next::Job(job) => {
-                    self.engine.writes.count(job.waited());
-                    self.engine.run_batch(&job);
-                }
-                Next::Over => {
-                    self.passed = true;
-                    return;
-                }
-            }
-        }
+impl<T: Send + 'static, W> Seated<'_, T, W> {
+    fn seat(&self) -> &Seat {
+        self.caller.seat().unwrap_or_else(|| panic!("BUG: its home is a thread"))
     }
 }
 
-impl Drop for Lead {
+impl<T: Send + 'static, W> Drop for Seated<'_, T, W> {
     fn drop(&mut self) {
-        if self.passed {
-            return;
-        }
-        let Some(job) = self.engine.writes.pass_on() else { return };
-        match job.runtime() {
-            // The next one's runtime has threads for it; but one that shuts down drops what it is sent, and then that is here again.
-            Some(runtime) if !self.sent && !std::thread::panicking() => Self::new(&self.engine).begin(Some(runtime)),
-            _ => Self::begin_on_thread(&self.engine),
+        if self.seat().leave() {
+            drop(Lead::new(self.engine));
         }
     }
 }

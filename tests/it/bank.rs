@@ -124,7 +124,8 @@ fn bank(round: String, path: &Path) {
         let from = dice.below(ACCOUNTS as u64) as i64;
         let to = (from + 1) % ACCOUNTS;
         let transfer = Transfer { id: format!("{round}-t-{count}"), from, to, amount: 7, ending: Ending::Done };
-        db.blocking().write(|tx| transfer.run(tx)).unwrap();
+        let ordered = transfer.clone();
+        db.blocking().write(move |tx| ordered.run(tx)).unwrap();
         report("done", &transfer);
     }
 }

@@ -220,7 +220,7 @@ fn slices_stand_in_one_queue_with_all_other_writes() {
                 db.blocking().write_many(0..200, each).map(drop)
             })),
             2 => drop(runtime.spawn(async move { db.write(move |_| note()).await })),
-            3 => threads.push(std::thread::spawn(move || db.blocking().write(|_| note()))),
+            3 => threads.push(std::thread::spawn(move || db.blocking().write(move |_| note()))),
             4 => {
                 let options = CallOptions::new().timeout(Duration::from_secs(60));
                 drop(runtime.spawn(async move { db.write_with(options, move |_| note()).await }));
@@ -295,10 +295,10 @@ fn as_a_thread(db: &DatabaseManager, caller: usize, round: usize) -> Result<u64>
     let db = db.blocking();
     match turn_of(caller, round) {
         0 => db.read(sum).map(|_| 0),
-        1 => db.write(|tx| add(tx, id)).map(|()| 1),
+        1 => db.write(move |tx| add(tx, id)).map(|()| 1),
         2 => db.transaction_with(TransactionKind::Deferred, |tx| read_modify_write(tx, id)).map(|()| 1),
         3 => db.write_many(1..=8, |tx, id| add(tx, id)),
-        4 => db.write(|tx| make_and_drop(tx, caller)).map(|()| 0),
+        4 => db.write(move |tx| make_and_drop(tx, caller)).map(|()| 0),
         5 => db.execute_with_pool(|conn| add_in_a_transaction(conn, id)).map(|()| 1),
         6 => db.write_with(options, |tx| read_modify_write(tx, id)).map(|()| 1),
         _ => db.read_with(options, sum).map(|_| 0),

@@ -48,7 +48,7 @@ fn cached_reads_are_never_older_than_an_acknowledged_write() {
                     rolled_back.expect_err("rolled back");
                 }
                 match value % 3 {
-                    0 => db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = ?1", [value])?)).unwrap(),
+                    0 => db.blocking().write(move |tx| Ok(tx.execute("UPDATE t SET value = ?1", [value])?)).unwrap(),
                     1 => db
                         .blocking()
                         .execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = ?1", [value])?))

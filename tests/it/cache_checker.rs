@@ -206,13 +206,13 @@ fn read(history: &History, db: &DatabaseManager, client: usize) {
 fn write(db: &DatabaseManager, register: usize, number: i64) {
     let write = REGISTERS[register].write;
     let undone: Result<()> = match number % 5 {
-        0 => db.blocking().write(|tx| {
+        0 => db.blocking().write(move |tx| {
             write(tx, number + 1_000_000)?;
             Err(Error::application("rolled back"))
         }),
         1 => {
             let panicking = || {
-                db.blocking().write(|tx| -> Result<()> {
+                db.blocking().write(move |tx| -> Result<()> {
                     write(tx, number + 1_000_000)?;
                     std::panic::resume_unwind(Box::new("given up"));
                 })
@@ -224,7 +224,7 @@ fn write(db: &DatabaseManager, register: usize, number: i64) {
     };
     undone.expect_err("nothing of this is committed");
     match number % 4 {
-        0 => db.blocking().write(|tx| Ok(write(tx, number)?)).unwrap(),
+        0 => db.blocking().write(move |tx| Ok(write(tx, number)?)).unwrap(),
         // Several statements would be several commits.
         1 => db
             .blocking()

@@ -146,7 +146,7 @@ fn apply(test: &TestDb, stranger: &rusqlite::Connection, change: &Change, strict
     // What breaks a constraint, or a view that lost its table, fails and changes nothing.
     match change {
         Change::Write(sql) | Change::Definition(sql) => {
-            let _ = test.db.blocking().write(|tx| Ok(tx.execute_batch(sql)?));
+            let _ = test.db.blocking().transaction(|tx| Ok(tx.execute_batch(sql)?));
         }
         Change::ByHand(all, commits) => {
             let held = test.db.blocking().acquire().unwrap();
@@ -189,7 +189,7 @@ proptest! {
              {}; {}; INSERT INTO t2 (k, n) VALUES (0, 1), (1, 2), (2, 3); INSERT INTO t1 (k, n) VALUES (0, 1), (2, 2)",
             definitions.0, definitions.1
         );
-        test.db.blocking().write(|tx| Ok(tx.execute_batch(&schema)?)).unwrap();
+        test.db.blocking().transaction(|tx| Ok(tx.execute_batch(&schema)?)).unwrap();
         for trigger in &definitions.2 {
             apply(&test, &stranger, &Change::Definition(trigger.clone()), strict);
         }

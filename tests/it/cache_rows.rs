@@ -41,7 +41,7 @@ const SCHEMA: &str = "
 /// With one connection, what is found out about a statement is known to all who write.
 fn database() -> TestDb {
     let test = TestDb::new(PoolConfig::builder().min_connections(1).max_connections(1));
-    test.db.blocking().write(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
+    test.db.blocking().transaction(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
     test
 }
 
@@ -95,7 +95,7 @@ fn survive<const N: usize>(
 }
 
 fn by_write(write: fn(&rusqlite::Connection, i64) -> rusqlite::Result<usize>) -> impl Fn(&DatabaseManager, i64) {
-    move |db, time| db.blocking().write(|tx| Ok(write(tx, time).map(drop)?)).unwrap()
+    move |db, time| db.blocking().transaction(|tx| Ok(write(tx, time).map(drop)?)).unwrap()
 }
 
 const OF_T: &str = "SELECT value FROM t WHERE id = ?1";
@@ -108,7 +108,8 @@ fn a_row_survives_writes_to_others_and_not_to_itself() {
     assert_eq!(survive(db, [(OF_T, 1), (OF_T, 2), (OF_T, 4)], update), [false, true, true]);
     let upsert = "INSERT INTO t VALUES (3, 0) ON CONFLICT DO UPDATE SET value = value + 1";
     assert_eq!(
-        survive(db, [(OF_T, 3), (OF_T, 2)], |db, _| _ = db.blocking().write(|tx| Ok(tx.execute(upsert, [])?)).unwrap()),
+        survive(db, [(OF_T, 3), (OF_T, 2)], |db, _| _ =
+            db.blocking().transaction(|tx| Ok(tx.execute(upsert, [])?)).unwrap()),
         [false, true]
     );
     let by_view = "SELECT value FROM v WHERE id = ?1";
@@ -215,7 +216,7 @@ fn rows_are_outdated_by_writes_that_nobody_follows() {
     let sql = "UPDATE t SET value = value + 1 WHERE id = 1";
     assert_eq!(survive(db, both, |_, _| _ = test.foreign().execute(sql, []).unwrap()), [false, false]);
     let direct = DatabaseManager::builder().path(&path).use_pool(false).build().unwrap();
-    assert!(!survive(db, both, |_, _| _ = direct.blocking().write(|tx| Ok(tx.execute(sql, [])?)).unwrap())[0]);
+    assert!(!survive(db, both, |_, _| _ = direct.blocking().transaction(|tx| Ok(tx.execute(sql, [])?)).unwrap())[0]);
     let attached = |db: &DatabaseManager, _| {
         let held = db.blocking().acquire().unwrap();
         held.execute("ATTACH ?1 AS twin", [path.to_str().unwrap()]).unwrap();
@@ -225,7 +226,7 @@ fn rows_are_outdated_by_writes_that_nobody_follows() {
     let changed = |db: &DatabaseManager, time| {
         let sql =
             format!("ALTER TABLE t ADD COLUMN more_{time} DEFAULT 7; UPDATE t SET value = value + 1 WHERE id = 1");
-        db.blocking().write(|tx| Ok(tx.execute_batch(&sql)?)).unwrap();
+        db.blocking().transaction(|tx| Ok(tx.execute_batch(&sql)?)).unwrap();
     };
     assert_eq!(survive(db, both, changed), [false, false]);
     let full_text = "SELECT c0 FROM f_content WHERE id = ?1";
@@ -234,7 +235,7 @@ fn rows_are_outdated_by_writes_that_nobody_follows() {
     // Each text is another one, so none is known.
     let unknown = |db: &DatabaseManager, time| {
         let sql = format!("UPDATE t SET value = {time} WHERE id = 1");
-        db.blocking().write(|tx| Ok(tx.execute(&sql, []).map(drop)?)).unwrap();
+        db.blocking().transaction(|tx| Ok(tx.execute(&sql, []).map(drop)?)).unwrap();
     };
     assert_eq!(survive(db, both, unknown), [false, false]);
 }
@@ -257,12 +258,14 @@ fn a_connection_held_by_hand_tells_the_rows_of_each_transaction() {
     };
     assert!(!survive(db, both, undone)[1]);
     let rolled_back = |db: &DatabaseManager, _| {
-        let rolled_back: Result<()> = db.blocking().write(|tx| {
+        let rolled_back: Result<()> = db.blocking().transaction(|tx| {
             tx.execute("UPDATE t SET value = value + 1 WHERE id = 1", [])?;
             Err(Error::application("rolled back"))
         });
         rolled_back.expect_err("it is rolled back");
-        db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1 WHERE id = 3", []).map(drop)?)).unwrap();
+        db.blocking()
+            .transaction(|tx| Ok(tx.execute("UPDATE t SET value = value + 1 WHERE id = 3", []).map(drop)?))
+            .unwrap();
     };
     assert!(survive(db, both, rolled_back)[1]);
     // A commit that fails leaves its transaction open, and what it wrote is committed later.
@@ -297,9 +300,9 @@ fn settings_that_change_programs_are_noticed() {
     // With the trigger each row is deleted, and reported, one by one; without it all at once.
     let delete = |db: &DatabaseManager, time: i64| {
         if time % 2 == 0 {
-            db.blocking().write(|tx| Ok(tx.execute("INSERT OR IGNORE INTO e VALUES (71, 1)", [])?)).unwrap();
+            db.blocking().transaction(|tx| Ok(tx.execute("INSERT OR IGNORE INTO e VALUES (71, 1)", [])?)).unwrap();
         } else if time < TIMES {
-            db.blocking().write(|tx| Ok(tx.execute(clear, []).map(drop)?)).unwrap();
+            db.blocking().transaction(|tx| Ok(tx.execute(clear, []).map(drop)?)).unwrap();
         } else {
             let held = db.blocking().acquire().unwrap();
             held.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
@@ -380,7 +383,7 @@ fn hit_rate(write_every: u64) -> f64 {
         let id = zipf();
         if turn.is_multiple_of(write_every) {
             let sql = "UPDATE t SET value = value + 1 WHERE id = ?1";
-            db.blocking().write(move |tx| Ok(tx.prepare_cached(sql)?.execute([id]).map(drop)?)).unwrap();
+            db.blocking().transaction(move |tx| Ok(tx.prepare_cached(sql)?.execute([id]).map(drop)?)).unwrap();
         } else {
             reads += 1;
             cached(db, OF_T, &Value::Integer(id));

@@ -56,7 +56,8 @@ fn hits(db: &DatabaseManager) -> u64 {
 }
 
 fn write(db: &DatabaseManager, sql: &str) {
-    db.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap();
+    let sql = sql.to_owned();
+    db.blocking().write(move |tx| Ok(tx.execute_batch(&sql)?)).unwrap();
 }
 
 /// Whether a result is served from the cache after some write.
@@ -366,7 +367,7 @@ fn random_queries_give_the_same_cached_and_not_after_random_writes() {
             if chance.below(3) == 0 {
                 let change = random_write(chance);
                 // One that breaks a foreign key fails and changes nothing.
-                let _ = test.db.blocking().write(|tx| Ok(tx.execute_batch(&change)?));
+                let _ = test.db.blocking().write(move |tx| Ok(tx.execute_batch(&change)?));
             }
         }
         hits_of_all += hits(&test.db);

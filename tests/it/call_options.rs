@@ -121,7 +121,7 @@ fn hold_the_lane(db: &DatabaseManager) -> (std::sync::mpsc::Sender<()>, std::thr
     let (finish, finished) = std::sync::mpsc::channel::<()>();
     let db = db.clone();
     let thread = std::thread::spawn(move || {
-        db.blocking().write(|_| {
+        db.blocking().transaction(|_| {
             start.send(()).unwrap();
             finished.recv().map_err(Error::application)
         })

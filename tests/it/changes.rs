@@ -24,7 +24,8 @@ fn database() -> TestDb {
 }
 
 fn write(db: &DatabaseManager, sql: &str) {
-    db.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap();
+    let sql = sql.to_owned();
+    db.blocking().write(move |tx| Ok(tx.execute_batch(&sql)?)).unwrap();
 }
 
 fn names(change: &Changed) -> String {

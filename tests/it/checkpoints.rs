@@ -113,7 +113,7 @@ fn the_log_stays_bounded_while_readers_overlap_for_ever() {
         }
         for round in 0..ROUNDS {
             const WRITE: &str = "REPLACE INTO large VALUES (?1, zeroblob(?2))";
-            db.write(|tx| {
+            db.write(move |tx| {
                 tx.execute("UPDATE t SET value = value + 1 WHERE id = 1", [])?;
                 Ok(tx.execute(WRITE, [round % 50, SIZE as i64])?)
             })

@@ -55,7 +55,7 @@ fn what_still_runs_at_the_deadline_is_interrupted() {
         let endless = scope.spawn({
             let db = &test.db;
             move || {
-                db.blocking().write(|tx| {
+                db.blocking().write(move |tx| {
                     tx.execute("UPDATE t SET value = 99", [])?;
                     start.send(()).unwrap();
                     Ok(tx.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?)

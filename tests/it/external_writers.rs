@@ -84,6 +84,11 @@ fn cached(db: &DatabaseManager, table: &'static str) -> i64 {
     *db.blocking().execute_cached(table, None, value(table)).unwrap()
 }
 
+fn share(db: &DatabaseManager, sql: &str) {
+    let sql = sql.to_owned();
+    db.blocking().write(move |tx| Ok(tx.execute_batch(&sql)?)).unwrap();
+}
+
 #[test]
 fn strict_sees_what_another_process_committed_at_once() {
     if is_the_other() {
@@ -162,7 +167,7 @@ fn commits_of_this_process_are_seen_whatever_is_chosen() {
         };
         type Way<'a> = (&'a str, Box<dyn Fn(&str) + 'a>);
         let ways: Vec<Way<'_>> = vec![
-            ("a shared write", Box::new(|sql| db.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap())),
+            ("a shared write", Box::new(|sql| share(db, sql))),
             (
                 "a transaction",
                 Box::new(|sql| db.blocking().execute_pooled_transaction(|tx| Ok(tx.execute_batch(sql)?)).unwrap()),
@@ -200,10 +205,7 @@ fn commits_of_this_process_are_seen_whatever_is_chosen() {
                     );
                 }),
             ),
-            (
-                "another manager of the file",
-                Box::new(|sql| direct.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap()),
-            ),
+            ("another manager of the file", Box::new(|sql| share(&direct, sql))),
         ];
         for round in 0..3 {
             for (way, commit) in &ways {
@@ -279,7 +281,7 @@ fn a_database_in_memory_asks_nobody_and_misses_no_commit() {
     let held = db.blocking().acquire().unwrap();
     for number in (1..40).step_by(2) {
         assert_eq!(cached(&db, "t"), if number == 1 { 0 } else { number - 1 });
-        db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = ?1", [number])?)).unwrap();
+        db.blocking().write(move |tx| Ok(tx.execute("UPDATE t SET value = ?1", [number])?)).unwrap();
         assert_eq!((cached(&db, "t"), cached(&db, "t")), (number, number));
         {
             let mut statement = held.prepare("UPDATE t SET value = ?1 RETURNING value").unwrap();

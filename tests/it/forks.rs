@@ -18,7 +18,7 @@ fn count(db: &DatabaseManager, what: &str) -> i64 {
 }
 
 fn insert(db: &DatabaseManager, who: &'static str) -> Result<usize> {
-    db.blocking().write(|tx| Ok(tx.prepare_cached("INSERT INTO t (who) VALUES (?1)")?.execute([who])?))
+    db.blocking().write(move |tx| Ok(tx.prepare_cached("INSERT INTO t (who) VALUES (?1)")?.execute([who])?))
 }
 
 /// Runs something in a child of this process, and returns how that ended. A child that hangs is ended by a signal.

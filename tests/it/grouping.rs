@@ -370,7 +370,7 @@ fn tasks_and_threads_stand_in_one_queue() {
                 let db = &test.db;
                 scope.spawn(move || {
                     db.blocking()
-                        .write(|_| {
+                        .write(move |_| {
                             noted.lock().push(at);
                             Ok(())
                         })

@@ -82,7 +82,7 @@ fn hold_the_lane<'scope>(
     let (finish, finished) = std::sync::mpsc::channel();
     scope.spawn(move || {
         db.blocking()
-            .write(|_| {
+            .write(move |_| {
                 start.send(()).unwrap();
                 finished.recv().map_err(Error::application)
             })
@@ -96,14 +96,14 @@ fn hold_the_lane<'scope>(
 fn writers_are_served_in_the_order_they_came() {
     let test = TestDb::with_defaults();
     test.fill(1);
-    let order = Mutex::new(Vec::new());
+    let order = Arc::new(Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         let finish = hold_the_lane(scope, &test.db);
         for at in 0..6 {
-            let (db, order) = (&test.db, &order);
+            let (db, order) = (&test.db, Arc::clone(&order));
             scope.spawn(move || {
                 db.blocking()
-                    .write(|_| {
+                    .write(move |_| {
                         order.lock().push(at);
                         Ok(())
                     })
@@ -443,12 +443,19 @@ fn a_closure_that_waits_for_itself_is_told_at_once() {
     let test = TestDb::new(PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_secs(600)));
     test.fill(1);
     let blocking = test.db.blocking();
-    let nested = blocking.write(|_| blocking.write(|_| Ok(())));
+    let db = test.db.clone();
+    let nested = blocking.write(move |_| db.blocking().write(|_| Ok(())));
     assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = blocking
-        .write(|_| blocking.execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t (value) VALUES (1)", [])?)));
+    let nested = blocking.execute_pooled_transaction(|_| blocking.execute_pooled_transaction(|_| Ok(())));
     assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    assert_eq!(blocking.write(|_| count(&test.db, "t")).unwrap(), 1, "reading beside is no problem");
+    let nested = blocking.execute_pooled_transaction(|_| test.db.blocking().write(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let nested = blocking.execute_pooled_transaction(|_| {
+        blocking.execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t (value) VALUES (1)", [])?))
+    });
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let db = test.db.clone();
+    assert_eq!(blocking.write(move |_| count(&db, "t")).unwrap(), 1, "reading beside is no problem");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod external_writers;
 #[cfg(unix)]
 mod forks;
 mod grouping;
+mod grouping_threads;
 mod lane;
 mod live;
 mod opening;

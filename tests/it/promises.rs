@@ -367,7 +367,7 @@ fn create_takes_names_and_defaults_as_data() {
         blocking.create(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
         let quoted = name.replace('"', "\"\"");
         let (text, json): (String, String) = blocking
-            .write(|tx| {
+            .execute_pooled_transaction(|tx| {
                 tx.execute_batch(&format!("INSERT INTO \"{quoted}\" (id) VALUES (1)"))?;
                 let sql = format!("SELECT \"select\", j ->> 'who' FROM \"{quoted}\"");
                 Ok(tx.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)

@@ -121,7 +121,7 @@ fn awkward_defaults_are_data() {
         let stored: String = test
             .db
             .blocking()
-            .write(|tx| {
+            .execute_pooled_transaction(|tx| {
                 tx.execute(&format!("INSERT INTO {name} DEFAULT VALUES"), [])?;
                 Ok(tx.query_row(&format!("SELECT s FROM {name}"), [], |row| row.get(0))?)
             })
@@ -134,7 +134,7 @@ fn awkward_defaults_are_data() {
         let stored: i64 = test
             .db
             .blocking()
-            .write(|tx| {
+            .execute_pooled_transaction(|tx| {
                 tx.execute(&format!("INSERT INTO {name} (id) VALUES (1)"), [])?;
                 Ok(tx.query_row(&format!("SELECT n FROM {name}"), [], |row| row.get(0))?)
             })
@@ -297,7 +297,9 @@ fn an_existing_table_is_compared_exactly_and_the_difference_is_shown() {
         ("CREATE TABLE s (v TEXT DEFAULT 'a b', id INTEGER PRIMARY KEY)", Some("order")),
         ("CREATE TABLE s (id TEXT PRIMARY KEY, v TEXT DEFAULT 'a b')", Some("TEXT PRIMARY KEY")),
     ] {
-        blocking.write(|tx| Ok(tx.execute_batch(&format!("DROP TABLE IF EXISTS s; {made}"))?)).unwrap();
+        blocking
+            .execute_pooled_transaction(|tx| Ok(tx.execute_batch(&format!("DROP TABLE IF EXISTS s; {made}"))?))
+            .unwrap();
         match (blocking.create(described()), differs) {
             (Ok(()), None) => {}
             (Err(error), Some(how)) => assert!(error.to_string().contains(how), "{made}: {error}"),

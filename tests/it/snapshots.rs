@@ -196,7 +196,7 @@ fn snapshots_taken_kept_and_given_up_show_what_was_acknowledged_before() {
         }
         for round in 1..=2_000 {
             const ADD: &str = "UPDATE t SET value = value + 1 WHERE id = ?1";
-            test.db.blocking().write(|tx| Ok(tx.execute(ADD, [round % 10 + 1])?)).unwrap();
+            test.db.blocking().write(move |tx| Ok(tx.execute(ADD, [round % 10 + 1])?)).unwrap();
             acknowledged.store(round, Ordering::SeqCst);
         }
         over.store(true, Ordering::Relaxed);

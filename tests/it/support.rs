@@ -40,7 +40,7 @@ impl TestDb {
     pub(crate) fn fill(&self, rows: i64) {
         self.db
             .blocking()
-            .write(|tx| {
+            .write(move |tx| {
                 tx.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)")?;
                 let mut insert = tx.prepare_cached("INSERT INTO t VALUES (?1, 0)")?;
                 for id in 1..=rows {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::{Session, USE_REFUSED};
-use crate::lane::Unpark;
+use crate::parking::Unpark;
 
 impl Session {
     /// Waits on the calling thread, which runs the use, for a future; `None` when the use was stopped meanwhile.
