@@ -278,7 +278,10 @@ unsafe extern "C" fn on_event(
         ffi::SQLITE_TRACE_PROFILE => contained((), || {
             // SAFETY: for this event SQLite passes the statement that has finished and a pointer to its nanoseconds.
             unsafe {
-                session.after_statement(|serial| is_settled(statement, serial));
+                session.after_statement(
+                    |serial| is_settled(statement, serial),
+                    |committed| !committed && has_outdated_program(statement),
+                );
                 let nanoseconds = u64::try_from(*detail.cast_const().cast::<i64>()).unwrap_or(0);
                 if nanoseconds > 0 {
                     session.rules.took_time(&text_of(statement), nanoseconds);
@@ -374,6 +377,22 @@ fn starts_with_word(text: &[u8], word: &[u8]) -> bool {
     text.len() >= word.len()
         && text[..word.len()].eq_ignore_ascii_case(word)
         && text.get(word.len()).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_')
+}
+
+/// Tells whether a statement that has ended found its program outdated: then `sqlite3_step` prepares it anew and runs it again, of which it
+/// reports the end alone (`tag-20220401a` in sqlite3.c). The permit has to stay for that. Where preparing fails nothing runs, and the permit
+/// stays until the connection's next statement or the end of its use.
+///
+/// A statement that changed the schema itself may have an outdated program as well; it has committed.
+///
+/// # Safety
+///
+/// `statement` is a live statement.
+unsafe fn has_outdated_program(statement: *mut ffi::sqlite3_stmt) -> bool {
+    /// "Recompile immediately": what `OP_Transaction` notes in `Vdbe.expired`.
+    const AT_ONCE: c_int = 1;
+    // SAFETY: as the caller promises. https://www.sqlite.org/c3ref/aggregate_count.html
+    unsafe { ffi::sqlite3_stmt_busy(statement) == 0 && ffi::sqlite3_expired(statement) == AT_ONCE }
 }
 
 /// Tells whether the connection needs the lane no longer now that `statement` has finished.

@@ -151,6 +151,10 @@ pub(crate) struct Session {
     impatient: AtomicBool,
     /// Whether a commit of this use wrote a part of the log back.
     wrote_back: AtomicBool,
+    /// Whether anything was committed since the permit was taken.
+    committed: AtomicBool,
+    /// Whether a statement that was refused runs all the same, and must not stay.
+    doomed: AtomicBool,
     /// For how long the busy handler waited in vain, in nanoseconds.
     busy_waited: AtomicU64,
     /// What the connection keeps between two uses that read.
@@ -203,6 +207,8 @@ impl Session {
             on_worker: AtomicBool::new(false),
             impatient: AtomicBool::new(false),
             wrote_back: AtomicBool::new(false),
+            committed: AtomicBool::new(false),
+            doomed: AtomicBool::new(false),
             busy_waited: AtomicU64::new(0),
             snapshot: OnceLock::new(),
             state: Mutex::new(State {
@@ -285,6 +291,7 @@ impl Session {
         self.rolls_back.store(false, Ordering::Relaxed);
         self.on_worker.store(false, Ordering::Relaxed);
         self.wrote_back.store(false, Ordering::Relaxed);
+        self.doomed.store(false, Ordering::Relaxed);
         self.busy_waited.store(0, Ordering::Relaxed);
         self.usage.store(usage as u8, Ordering::Relaxed);
         Ticket(state.ticket)
@@ -479,7 +486,10 @@ impl Session {
         let mut state = self.state.lock();
         state.waiting = None;
         match permit {
-            Ok(permit) => state.permit = Some(permit),
+            Ok(permit) => {
+                self.committed.store(false, Ordering::Relaxed);
+                state.permit = Some(permit);
+            }
             Err(NoTurn::Stopped) => return Err(state.refusal.unwrap_or(Refusal::Cancelled)),
             Err(reason) => return Err(Refusal::Lane(reason)),
         }
@@ -501,16 +511,19 @@ impl Session {
         }
     }
 
-    /// Notes that a statement has finished. `settled` tells whether the connection still needs the lane then.
-    pub(crate) fn after_statement(&self, settled: impl FnOnce(bool) -> Settled) {
+    /// Notes that a statement has finished. `settled` tells whether the connection still needs the lane then; `runs_again`, given whether
+    /// anything was committed, whether SQLite is about to run the same statement once more without saying so.
+    pub(crate) fn after_statement(&self, settled: impl FnOnce(bool) -> Settled, runs_again: impl FnOnce(bool) -> bool) {
         self.publisher.settle();
+        let runs_again = runs_again(self.committed.load(Ordering::Relaxed));
         if self.refused.load(Ordering::Relaxed) == STATEMENT_REFUSED {
             let _state = self.state.lock();
+            self.doomed.store(runs_again, Ordering::Relaxed);
             // Unless the whole use was stopped meanwhile.
             let _ =
                 self.refused.compare_exchange(STATEMENT_REFUSED, STATEMENT_ENDED, Ordering::Relaxed, Ordering::Relaxed);
         }
-        if self.usage() == Use::Write {
+        if self.usage() == Use::Write || runs_again {
             return;
         }
         let mut state = self.state.lock();
@@ -564,6 +577,10 @@ impl Session {
             self.refuse(Refusal::Writes);
             return false;
         }
+        if self.doomed.load(Ordering::Relaxed) && self.usage() != Use::None {
+            return false;
+        }
+        self.committed.store(true, Ordering::Relaxed);
         true
     }
 

@@ -254,12 +254,6 @@ fn add(conn: &pool_manager::Connection, id: i64) -> Result<()> {
     Ok(conn.prepare_cached(ADD)?.execute([id]).map(drop)?)
 }
 
-fn add_in_a_transaction(conn: &pool_manager::Connection, id: i64) -> Result<()> {
-    let transaction = conn.transaction()?;
-    add(&transaction, id)?;
-    transaction.commit()
-}
-
 fn read_modify_write(conn: &pool_manager::Connection, id: i64) -> Result<()> {
     let value: i64 = conn.prepare_cached("SELECT value FROM t WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
     Ok(conn.prepare_cached("UPDATE t SET value = ?2 WHERE id = ?1")?.execute([id, value + 1]).map(drop)?)
@@ -283,7 +277,7 @@ async fn as_a_task(db: &DatabaseManager, caller: usize, round: usize) -> Result<
         2 => db.transaction_with(TransactionKind::Deferred, move |tx| read_modify_write(tx, id)).await.map(|()| 1),
         3 => db.write_many(1..=8, |tx, id| add(tx, id)).await,
         4 => db.write(move |tx| make_and_drop(tx, caller)).await.map(|()| 0),
-        5 => db.execute_with_pool(move |conn| add_in_a_transaction(conn, id)).await.map(|()| 1),
+        5 => db.execute_with_pool(move |conn| add(conn, id)).await.map(|()| 1),
         6 => db.write_with(options, move |tx| read_modify_write(tx, id)).await.map(|()| 1),
         _ => db.read_with(options, sum).await.map(|_| 0),
     }
@@ -299,7 +293,7 @@ fn as_a_thread(db: &DatabaseManager, caller: usize, round: usize) -> Result<u64>
         2 => db.transaction_with(TransactionKind::Deferred, |tx| read_modify_write(tx, id)).map(|()| 1),
         3 => db.write_many(1..=8, |tx, id| add(tx, id)),
         4 => db.write(move |tx| make_and_drop(tx, caller)).map(|()| 0),
-        5 => db.execute_with_pool(|conn| add_in_a_transaction(conn, id)).map(|()| 1),
+        5 => db.execute_with_pool(|conn| add(conn, id)).map(|()| 1),
         6 => db.write_with(options, |tx| read_modify_write(tx, id)).map(|()| 1),
         _ => db.read_with(options, sum).map(|_| 0),
     }

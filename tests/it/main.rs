@@ -28,6 +28,7 @@ mod real_data;
 mod receipts;
 mod reset;
 mod schema;
+mod schema_changes;
 mod settings;
 mod snapshots;
 mod statements;
