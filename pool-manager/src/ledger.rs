@@ -163,8 +163,10 @@ pub(crate) struct Noted {
     counts: u64,
 }
 
+type Ledgers = Mutex<Vec<(FileIdentity, Weak<Ledger>)>>;
+
 /// The ledgers of files, for as long as somebody uses them.
-static LEDGERS: PerProcess<Mutex<Vec<(FileIdentity, Weak<Ledger>)>>> = PerProcess::new();
+static LEDGERS: PerProcess<Ledgers> = PerProcess::new();
 
 impl Ledger {
     /// Where it sees commits; `None` outside WAL mode.
