@@ -32,8 +32,9 @@
 //! * Callers of this process never meet `SQLITE_BUSY` because of each other: whoever writes queues in the *write lane*, first come
 //!   first served, also from inside a closure that began by reading, also with plain rusqlite calls.
 //! * A write that was answered is committed; an error, a panic or a dropped future rolls an open transaction back.
-//! * A cached result is returned only while nothing that its query read was changed since before it began, by anybody: tables are followed
-//!   through views, triggers and foreign keys, and what can't be followed is not kept.
+//! * A cached result is returned only while nothing that its query read was changed since before it began, by anybody (or by anybody in this
+//!   process, where `external_writers` is not `strict`): tables, and single rows read by their primary key, are followed through views,
+//!   triggers and foreign keys, and what can't be followed is not kept.
 //! * Closing loses nothing: no new work, running work finishes or is interrupted, the log is written back.
 //!
 //! # What it does not
@@ -60,9 +61,10 @@
 //!
 //! The async calls take a connection first. A closure that only reads then runs where the call is polled, if its call site was quick before
 //! (less than 100 µs) and the database is in WAL mode, so that it waits for nobody; otherwise on a blocking thread of the tokio runtime. The
-//! setting `work_placement` overrules the measuring. Writes queue first; whoever finds the queue empty has it worked off on one
-//! blocking thread, and closures of [`DatabaseManager::write`] that wait meanwhile share a transaction. Outside a runtime everything runs
-//! where it is polled. [`DatabaseManager::blocking`] runs closures on the calling thread.
+//! setting `work_placement` overrules the measuring. Of those who write, one at a time has the *lead*: it works the queue off, right
+//! where it was called for as long as that is quick, then on a blocking thread; closures of [`DatabaseManager::write`] that wait meanwhile, of
+//! tasks and of threads, share a transaction. Outside a runtime everything runs where it is polled. [`DatabaseManager::blocking`] runs
+//! closures on the calling thread; those of its `write` may run on the thread that has the lead.
 //!
 //! Calls whose names end in `_with` take [`CallOptions`]: a deadline for the whole call, the priority of a write, where its closure runs, how its
 //! transaction begins, and a [`WriteReceipt`] that tells what became of a write whose future was dropped.

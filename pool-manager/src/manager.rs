@@ -257,7 +257,9 @@ impl DatabaseManager {
     ///
     /// A stored result is returned only while nothing that the query read was changed since before it began, by anybody, in this process or
     /// another: a hit is never stale. Commits of this process outdate what read the tables they wrote, directly, by triggers or by
-    /// foreign keys; commits of others, and changes of the schema, outdate everything, and so does any commit outside WAL mode. `ttl` bounds its age as well; `None` means the setting `cache_ttl` (5 minutes).
+    /// foreign keys, and of what read single rows by their primary key only that which read the rows they wrote; commits of others, and
+    /// changes of the schema, outdate everything, and so does any commit to a file outside WAL mode. With the setting `external_writers` =
+    /// `poll` or `none`, commits of other processes are seen later. `ttl` bounds its age as well; `None` means the setting `cache_ttl` (5 minutes).
     /// The closure only reads. Results are told apart by `key`, by their type and by the closure, so two queries under one key can't
     /// get each other's rows; what the closure *captures* is not looked at and belongs into the key. Errors are not stored.
     ///
