@@ -205,6 +205,8 @@ macro_rules! with_keys {
             wal_size_limit "walSizeLimit" WalSizeLimit: bound(kib(64), gib(1_024)) = Some(mib(64));
 
             /// Limits how long emptying the write-ahead log waits for those who still read from it.
+            ///
+            /// Writers wait meanwhile, so it is half of `acquire_timeout` at most, whatever is set here.
             checkpoint_timeout "checkpointTimeout" CheckpointTimeout: time(millis(1), mins(10)) = millis(200);
 
             /// Reports a statement that kept the write-ahead log from being emptied for this long.

@@ -258,18 +258,40 @@ impl Anchor {
         self.connection.lock().query_row("PRAGMA data_version", [], |row| row.get(0)).ok()
     }
 
-    /// Lets SQLite refresh its statistics where that pays, and moves the log into the database file.
+    /// Moves the log into the database file and empties it, trying for as long as `wait`; `before_each` is called before each try. The
+    /// caller has the writer's turn, so that the log does not grow meanwhile.
     ///
-    /// Returns whether the log could be emptied; another process that reads can prevent it, which loses nothing.
-    pub(crate) fn checkpoint(&self, wait: Duration) -> Result<bool> {
+    /// Returns whether the log could be emptied; somebody who reads from it for longer can prevent it, which loses nothing.
+    ///
+    /// SQLite's own waiting, with a busy timeout, may never end where readers overlap: it waits until nobody is at the mark in the wal-index
+    /// that it found in use, and those who come may take that very mark for the newest state, one after another, for ever. So it waits for
+    /// a short time only. A new try looks again who reads what: once those are gone who read from before it, all is moved, who comes then
+    /// reads from the database file alone (<https://www.sqlite.org/walformat.html>, section 2.3.1), and the log is empty when those who came in
+    /// between are gone, too.
+    pub(crate) fn checkpoint(&self, wait: Duration, before_each: impl Fn()) -> Result<bool> {
+        /// How long the first try waits, doubled each time up to the longest: one that moves nothing still sorts what is in the log.
+        const TRIES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
         if self.journal != "wal" {
             return Ok(true);
         }
-        let connection = self.connection.lock();
-        connection.busy_timeout(wait)?;
-        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        connection.busy_timeout(Duration::ZERO)?;
-        Ok(busy == 0)
+        let since = Instant::now();
+        let [mut patience, longest] = TRIES;
+        loop {
+            before_each();
+            let try_since = Instant::now();
+            let left = wait.saturating_sub(since.elapsed());
+            let connection = self.connection.lock();
+            connection.busy_timeout(patience.min(left))?;
+            let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            connection.busy_timeout(Duration::ZERO)?;
+            drop(connection);
+            if busy == 0 || left <= patience {
+                return Ok(busy == 0);
+            }
+            // For somebody else who writes the log back SQLite does not wait.
+            std::thread::sleep(patience.saturating_sub(try_since.elapsed()));
+            patience = (patience * 2).min(longest);
+        }
     }
 
     /// Runs `PRAGMA optimize`, as SQLite recommends before closing: <https://www.sqlite.org/pragma.html#pragma_optimize>

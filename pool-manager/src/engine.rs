@@ -413,15 +413,15 @@ impl Engine {
             return Ok(());
         }
         // Another pool may be open on the file already, and must not meet a lock.
-        let wait = self.config().checkpoint_timeout();
+        let wait = self.in_force().emptying_time();
         let turn = self.database.lane.writer_blocking(wait);
         // Statistics are a courtesy: a writer that holds the lock must not make closing fail.
         let optimized = if turn.is_ok() { anchor.optimize() } else { Ok(()) };
         if let Err(error) = optimized {
             tracing::debug!(target: "pool_manager", database = &*self.database.name, %error, "PRAGMA optimize skipped");
         }
-        if !anchor.checkpoint(wait)? {
-            tracing::info!(target: "pool_manager", database = self.name(), checkpoint_timeout = ?wait, "the log stays: somebody reads from it");
+        if !anchor.checkpoint(wait, || self.database.give_up_snapshots())? {
+            tracing::info!(target: "pool_manager", database = self.name(), waited = ?wait, "the log stays: somebody reads from it");
         }
         Ok(())
     }

@@ -164,6 +164,12 @@ impl InForce {
         self.config.load().acquire_timeout()
     }
 
+    /// For how long writers are kept waiting while the log is emptied: never so long that they give up.
+    pub(crate) fn emptying_time(&self) -> Duration {
+        let config = self.config.load();
+        config.checkpoint_timeout().min(config.acquire_timeout() / 2)
+    }
+
     pub(crate) fn busy_timeout(&self) -> Duration {
         self.config.load().busy_timeout()
     }

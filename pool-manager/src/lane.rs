@@ -14,9 +14,9 @@
 //! there is no cycle. The lane knows neither connections nor statements.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use pool_core::{AcquireError, OwnedLease, Pool};
@@ -38,6 +38,9 @@ impl pool_core::Manager for Turns {
         Ok(())
     }
 }
+
+/// A place in a queue; it is left when this is dropped.
+pub(crate) type Place = Pin<Box<dyn Future<Output = Result<Turn, NoTurn>> + Send>>;
 
 /// Why no turn came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,16 @@ impl TurnQueue {
 
     pub(crate) fn turn_blocking(&self, limit: Duration) -> Result<Turn, NoTurn> {
         self.0.acquire_owned_blocking_timeout(limit).map_err(no_turn)
+    }
+
+    /// Takes a place in the queue now, and waits for the turn wherever what is returned is polled.
+    fn place(&self, limit: Duration) -> Place {
+        let queue = self.0.clone();
+        let mut turn: Place = Box::pin(async move { queue.acquire_owned_timeout(limit).await.map_err(no_turn) });
+        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => Box::pin(std::future::ready(turn)),
+            Poll::Pending => turn,
+        }
     }
 
     /// Waits on the calling thread, but gives up when `stopped` says so; who makes it say so unparks the thread.
@@ -171,6 +184,11 @@ impl Lane {
     /// Waits for the writer's turn outside of any use of a connection.
     pub(crate) fn writer_blocking(&self, limit: Duration) -> Result<Turn, NoTurn> {
         self.writer.turn_blocking(limit)
+    }
+
+    /// Takes a place in the queue for the writer's turn, before all who come later, and leaves the waiting to another thread.
+    pub(crate) fn place_of_writer(&self, limit: Duration) -> Place {
+        self.writer.place(limit)
     }
 
     /// How many connections wait for the writer's turn.

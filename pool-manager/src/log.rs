@@ -1,11 +1,14 @@
 //! The write-ahead log of one database: when its content moves into the database file, and what happens when it grows too large.
 //!
 //! Owns the decision after each commit, and the thread that empties a log which is larger than `wal_size_limit`. It must not know who
-//! commits. Invariant: at most one thread empties the log of a database at a time, and none of this process' writers meets its locks:
-//! it waits for the writer's turn like them.
+//! commits. Invariants: at most one thread empties the log of a database at a time, and none of this process' writers meets its locks:
+//! it waits for the writer's turn like them, next after the commit that made the log too large, and has it for `checkpoint_timeout` or half
+//! of `acquire_timeout` at most.
 //!
 //! A checkpoint that nobody waits for (SQLite's PASSIVE, at `wal_autocheckpoint`) copies what no reader needs any more; the log begins
-//! anew when no reader is left in it, which with readers overlapping for ever is never. Emptying it waits for them, and they for nobody.
+//! anew when no reader is left in it, which with readers overlapping for ever is never. Emptying it waits for those who are in it, and they
+//! for nobody. So as long as no reader stays for longer than that, the log is at most `wal_size_limit` and one transaction large; while one
+//! does, writers go on and are kept waiting once each time the log has grown by another `wal_size_limit`.
 //! Source: <https://www.sqlite.org/wal.html>, section 6.
 
 use std::sync::Weak;
@@ -14,6 +17,8 @@ use std::time::Duration;
 
 use crate::driver::Database;
 use crate::in_force::InForce;
+use crate::lane::Place;
+use crate::parking;
 
 /// What is known about the log of one database.
 #[derive(Debug, Default)]
@@ -39,8 +44,12 @@ impl Log {
     pub(crate) fn committed(&self, pages: u32, page_size: u64, in_force: &InForce, database: &Weak<Database>) -> Due {
         let (every, limit) = in_force.log_limits();
         let bytes = u64::from(pages) * page_size;
-        if bytes > limit.max(self.again_above.load(Ordering::Relaxed)) {
+        let again_above = self.again_above.load(Ordering::Relaxed);
+        if bytes > limit.max(again_above) {
             self.begin_emptying(bytes, limit, database);
+        } else if bytes <= limit && again_above != 0 && page_size != 0 && !self.is_being_emptied() {
+            // It began anew by itself: those who were in the way have gone.
+            self.again_above.store(0, Ordering::Relaxed);
         }
         if every > 0 && u64::from(pages) >= every { Due::Passive } else { Due::Nothing }
     }
@@ -76,13 +85,15 @@ impl Log {
         }
         // If that fails, not with every commit from now on.
         self.again_above.store(bytes.saturating_add(limit), Ordering::Relaxed);
+        // Taken here and now: whoever writes next would make it larger still.
+        let place = database.lane.place_of_writer(database.in_force.acquire_timeout());
         let work = move || {
-            let wait = database.in_force.config().checkpoint_timeout();
-            let emptied = empty(&database, wait);
+            let wait = database.in_force.emptying_time();
+            let emptied = empty(&database, place, wait);
             if emptied {
                 database.log.again_above.store(0, Ordering::Relaxed);
             } else {
-                tracing::warn!(target: "pool_manager", database = &*database.name, bytes, limit, checkpoint_timeout = ?wait,
+                tracing::warn!(target: "pool_manager", database = &*database.name, bytes, limit, waited = ?wait,
                     "the log could not be emptied: somebody reads from it or writes");
             }
             database.log.emptying.store(false, Ordering::Release);
@@ -93,10 +104,9 @@ impl Log {
     }
 }
 
-fn empty(database: &Database, wait: Duration) -> bool {
+fn empty(database: &Database, place: Place, wait: Duration) -> bool {
     // In this order: whoever waits for the turn to close the database finds the anchor let go of.
-    let Ok(_turn) = database.lane.writer_blocking(wait) else { return false };
+    let Ok(_turn) = parking::block_on(place) else { return false };
     let Some(anchor) = database.anchorage.current() else { return true };
-    database.give_up_snapshots();
-    anchor.checkpoint(wait).unwrap_or(false)
+    anchor.checkpoint(wait, || database.give_up_snapshots()).unwrap_or(false)
 }

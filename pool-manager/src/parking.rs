@@ -3,8 +3,9 @@
 //! Owns the waker of each thread, which unparks it. It must not know what is waited for. Invariant: who is unparked looks again, for it
 //! may have been for another reason.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 /// Wakes a thread that waits for a future.
@@ -22,6 +23,19 @@ impl Wake for Unpark {
 
 thread_local! {
     static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+}
+
+/// Waits on the calling thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = waker();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+        std::thread::park();
+    }
 }
 
 /// What unparks the calling thread.

@@ -76,8 +76,12 @@ fn the_log_stays_bounded_while_readers_overlap_for_ever() {
     const LIMIT: u64 = 256 << 10;
     const ROUNDS: i64 = 700;
     const SIZE: u64 = 16_000;
+    // What one write may add: its pages, those of the tables' upper levels and the list of free ones, each with a header.
+    const WRITE: u64 = 16 * (4_096 + 24);
     let config = PoolConfig::builder().max_connections(5).wal_size_limit(LIMIT).wal_autocheckpoint(20);
-    let test = TestDb::new(config.checkpoint_timeout(Duration::from_millis(500)));
+    // Whoever waits until no reader is left waits for half of this, and has not emptied the log then. Disks may be slow.
+    let limits = config.checkpoint_timeout(Duration::from_secs(600)).acquire_timeout(Duration::from_secs(60));
+    let test = TestDb::new(limits);
     test.fill(100);
     let db = test.db.blocking();
     db.write(|tx| Ok(tx.execute_batch("CREATE TABLE large (id INTEGER PRIMARY KEY, value)")?)).unwrap();
@@ -112,16 +116,15 @@ fn the_log_stays_bounded_while_readers_overlap_for_ever() {
             });
         }
         for round in 0..ROUNDS {
-            const WRITE: &str = "REPLACE INTO large VALUES (?1, zeroblob(?2))";
             db.write(move |tx| {
                 tx.execute("UPDATE t SET value = value + 1 WHERE id = 1", [])?;
-                Ok(tx.execute(WRITE, [round % 50, SIZE as i64])?)
+                Ok(tx.execute("REPLACE INTO large VALUES (?1, zeroblob(?2))", [round % 50, SIZE as i64])?)
             })
             .unwrap();
             largest = largest.max(std::fs::metadata(&log).map_or(0, |file| file.len()));
         }
     });
     assert!(turns.iter().all(|turns| *turns > 10), "{turns:?}");
-    let written = ROUNDS as u64 * SIZE;
-    assert!(largest > LIMIT && largest < written / 2, "{largest} bytes at most, of {written} written");
+    let bound = LIMIT + WRITE;
+    assert!(largest > LIMIT && largest <= bound, "{largest} bytes at most, {bound} allowed");
 }
