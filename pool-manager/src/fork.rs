@@ -29,6 +29,12 @@ impl Process {
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
+    /// One that this is not.
+    #[cfg(test)]
+    pub(crate) fn another() -> Self {
+        Self(u64::MAX)
+    }
+
     /// Tells whether this is another one: what was made there does not belong here.
     #[inline]
     pub(crate) fn is_gone(self) -> bool {

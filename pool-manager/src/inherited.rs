@@ -10,12 +10,12 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::ffi;
 
-use crate::fork::Process;
+use crate::fork::{PerProcess, Process};
 
 /// A file object of SQLite that is open.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -28,8 +28,7 @@ unsafe impl Send for File {}
 static OPEN: Mutex<Vec<(File, Process)>> = Mutex::new(Vec::new());
 
 fn open_files() -> MutexGuard<'static, Vec<(File, Process)>> {
-    // A push or a removal can't leave it in between.
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+    listed(&OPEN)
 }
 
 /// A connection's place in the list. To be dropped before the connection closes.
@@ -112,27 +111,58 @@ pub(crate) fn release() {
 /// How long letting go may take: another thread of the parent may have been in the middle of a lock, for ever, as seen from here.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Lets go of all files that another process has opened. False: it can't be done.
+/// The thread of this process that closes inherited files.
+#[derive(Default)]
+struct Closer {
+    running: Mutex<bool>,
+    ended: Condvar,
+}
+
+static CLOSER: PerProcess<Closer> = PerProcess::new();
+
+/// Lets go of all files that another process has opened. False: it can't be done, so far.
 ///
 /// Their connections must not be used any more, and are not: each refuses.
 pub(crate) fn let_go() -> bool {
-    let inherited: Vec<File> = {
-        let mut files = open_files();
-        files.extract_if(.., |(_, process)| process.is_gone()).map(|(file, _)| file).collect()
-    };
-    if inherited.is_empty() {
+    close_inherited(&OPEN, || CLOSER.get(), PATIENCE)
+}
+
+fn listed(files: &Mutex<Vec<(File, Process)>>) -> MutexGuard<'_, Vec<(File, Process)>> {
+    // A push or a removal can't leave it in between.
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn first_inherited(files: &Mutex<Vec<(File, Process)>>) -> Option<File> {
+    listed(files).iter().find(|(_, process)| process.is_gone()).map(|(file, _)| *file)
+}
+
+/// Waits until the files of other processes are closed, which a thread of its own does: closing may never return. A file stays on the list
+/// until it is closed, so that whoever comes later is not let through before, either.
+fn close_inherited(
+    files: &'static Mutex<Vec<(File, Process)>>,
+    closer: impl FnOnce() -> &'static Closer,
+    patience: Duration,
+) -> bool {
+    if first_inherited(files).is_none() {
         return true;
     }
-    let (tell, told) = mpsc::channel();
-    let work = move || {
-        for file in inherited {
-            // SAFETY: it was listed when the process was forked, so it lived, and nobody closes it here: what was inherited is leaked.
-            unsafe { close(file.0) };
-        }
-        let _ = tell.send(());
-    };
-    let thread = std::thread::Builder::new().name("pool-forked".to_owned()).spawn(work);
-    thread.is_ok() && told.recv_timeout(PATIENCE).is_ok()
+    let closer = closer();
+    let mut running = closer.running.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*running {
+        let work = move || {
+            while let Some(file) = first_inherited(files) {
+                // SAFETY: it was listed when the process was forked, so it lived, and nobody else closes it here: what was inherited is
+                // leaked, and there is one such thread at a time.
+                unsafe { close(file.0) };
+                listed(files).retain(|(other, _)| *other != file);
+            }
+            *closer.running.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            closer.ended.notify_all();
+        };
+        *running = std::thread::Builder::new().name("pool-forked".to_owned()).spawn(work).is_ok();
+    }
+    let _ended = closer.ended.wait_timeout_while(running, patience, |running| *running);
+    first_inherited(files).is_none()
 }
 
 /// Closes a file object, but not the memory it shares with the parent, which statements may still look at.
@@ -231,5 +261,43 @@ mod closed {
 
     pub(super) unsafe extern "C" fn unfetch(_: File, _: sqlite3_int64, _: *mut c_void) -> c_int {
         SQLITE_IOERR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_int;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use rusqlite::ffi;
+
+    use super::{CLOSED, Closer, File, Process, close_inherited};
+    use crate::fork::PerProcess;
+
+    static MAY_CLOSE: AtomicBool = AtomicBool::new(false);
+
+    unsafe extern "C" fn hangs(_: *mut ffi::sqlite3_file) -> c_int {
+        while !MAY_CLOSE.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        ffi::SQLITE_OK
+    }
+
+    static HANGING: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods { xClose: Some(hangs), ..CLOSED };
+
+    #[test]
+    fn nobody_is_let_through_while_an_inherited_file_is_not_closed_however_often_it_is_tried() {
+        static FILES: Mutex<Vec<(File, Process)>> = Mutex::new(Vec::new());
+        static THREAD: PerProcess<Closer> = PerProcess::new();
+        let file = Box::leak(Box::new(ffi::sqlite3_file { pMethods: &raw const HANGING }));
+        FILES.lock().unwrap().push((File(file), Process::another()));
+        for _ in 0..3 {
+            assert!(!close_inherited(&FILES, || THREAD.get(), Duration::from_millis(1)));
+        }
+        MAY_CLOSE.store(true, Ordering::Relaxed);
+        assert!(close_inherited(&FILES, || THREAD.get(), Duration::from_secs(60)));
+        assert!(FILES.lock().unwrap().is_empty());
     }
 }
