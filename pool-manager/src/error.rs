@@ -224,6 +224,12 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// Something needs a transaction, and none is open.
+    #[error("{what} needs an open transaction")]
+    NoTransaction {
+        /// What needs it.
+        what: &'static str,
+    },
     /// An error of the caller's own, passed through a closure.
     #[error(transparent)]
     Application(Box<dyn std::error::Error + Send + Sync>),

@@ -49,9 +49,10 @@
 //! * A statement that is refused ends the open queries of its connection, too: SQLite's interrupt knows the connection only. Where
 //!   rusqlite reports the refusal itself it says "interrupted" or "database is locked"; closures' errors are named on the way out, and
 //!   [`Connection::explain`] names those of connections held by hand.
-//! * Handles for incremental BLOBs write without a statement, so they do not queue: open them in a transaction. In a read closure
-//!   what they write is rolled back when they close. Which table they write is told to nobody: in a transaction that writes other tables,
-//!   too, call [`invalidate_tables`](DatabaseManager::invalidate_tables) after it, or cached results miss it.
+//! * Handles for incremental BLOBs read and write without a statement. [`Connection::blob_open`] sees to it that they are known all the
+//!   same. Those opened around it, with `rusqlite::Connection::blob_open(&conn, ...)` or in C, do not queue; in a read closure what they
+//!   write is rolled back when they close; and the query cache learns neither what they read nor, in a transaction that writes other
+//!   tables, too, which table they write: call [`invalidate_tables`](DatabaseManager::invalidate_tables) after it.
 //! * A function that a user adds to a connection and never calls stays there, for others to call, until the connection is closed. A
 //!   statement leaked with `mem::forget` leaks its connection, but not its locks.
 //! * Statements of [`execute_with_pool`](DatabaseManager::execute_with_pool) commit one by one, unless the closure begins a
@@ -80,6 +81,7 @@
 //! [rusqlite] is re-exported, so that a program never has two versions of it.
 
 mod anchor;
+mod blob;
 pub mod blocking;
 mod bound;
 mod builder;

@@ -170,6 +170,13 @@ impl RowWatch {
         }
     }
 
+    /// Notes that the transaction may change any row of a table, without a report.
+    pub(crate) fn changes_unknown(&self, table: &str) {
+        if self.is_following() {
+            self.watched.lock().written.others.insert(table.to_ascii_lowercase().into());
+        }
+    }
+
     /// Shows what was written, and the number of the ledger from when the knowledge is; `None` while the transaction is not followed.
     pub(crate) fn look<T>(&self, witness: &Witness, look: impl FnOnce(Option<(&Written, u64)>) -> T) -> T {
         if !self.is_following() || witness.is_outdated() {

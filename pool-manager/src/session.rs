@@ -384,6 +384,11 @@ impl Session {
         self.rules.serial
     }
 
+    /// Tells whether the use only reads.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.usage() == Use::Read
+    }
+
     fn usage(&self) -> Use {
         match self.usage.load(Ordering::Relaxed) {
             1 => Use::Read,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what can't be unwrapped has failed")]
 
 mod bank;
+mod blobs;
 mod bulk;
 mod cache;
 mod cache_checker;
