@@ -372,6 +372,12 @@ impl Anchorage {
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// The time in nanoseconds as of the last timer interrupt.
+    #[inline]
+    pub(crate) fn lately(&self) -> u64 {
+        nanos(self.clock.elapsed_lately())
+    }
+
     /// Has the next caller look, however soon.
     pub(crate) fn look_again(&self) {
         self.looked.store(0, Ordering::Relaxed);

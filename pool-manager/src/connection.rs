@@ -157,7 +157,7 @@ impl Connection {
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
     /// since.
     #[inline]
-    pub(crate) fn begin(&self, usage: Use) -> Ticket {
+    pub(crate) fn begin(&self, usage: Use, site: &'static str) -> Ticket {
         if let Some(snapshot) = &self.kept.0 {
             if usage == Use::Read && self.session.rules.in_force.shares_snapshots() {
                 snapshot.enter();
@@ -170,7 +170,7 @@ impl Connection {
             self.statements.drain_accesses(|_| {});
             self.session.publisher.begin();
         }
-        self.session.begin(usage)
+        self.session.begin(usage, site)
     }
 
     /// Gives up what was kept for the next that reads.

@@ -21,7 +21,7 @@ use crate::ledger::{Noted, Writes};
 use crate::location::{Access, Location};
 use crate::log::Log;
 use crate::publisher::Publisher;
-use crate::session::{Rules, Session};
+use crate::session::{LongReader, Rules, Session};
 
 /// What all connections of one database share, whether they lie in its pool or not.
 #[derive(Debug)]
@@ -162,6 +162,31 @@ impl Database {
                 snapshot.sweep(true);
             }
         }
+    }
+
+    /// Those who have been reading for `long_read`.
+    pub(crate) fn long_readers(&self) -> Vec<LongReader> {
+        let Some(least) = self.in_force.config().long_read() else { return Vec::new() };
+        let sessions = self.sessions.lock();
+        sessions.iter().filter_map(Weak::upgrade).filter_map(|session| session.long_reader(least, false)).collect()
+    }
+
+    /// Names those in the log of the program who have been reading for `long_read`, each once. With `in_the_way` the log could just not be
+    /// emptied. Tells whether some were in the way who have not been reading for so long.
+    pub(crate) fn name_long_readers(&self, in_the_way: bool) -> bool {
+        let Some(least) = self.in_force.config().long_read() else { return false };
+        let sessions: Vec<_> = self.sessions.lock().iter().filter_map(Weak::upgrade).collect();
+        for session in &sessions {
+            if in_the_way {
+                session.was_in_the_way();
+            }
+            if let Some(LongReader { site, sql, reading_for, keeps_log }) = session.long_reader(least, true) {
+                let (database, sql) = (&*self.name, sql.unwrap_or_default());
+                tracing::warn!(target: "pool_manager", database, site, sql, ?reading_for, keeps_log,
+                    "long reader: what was committed since it began stays in the log");
+            }
+        }
+        sessions.iter().any(|session| session.is_to_be_told())
     }
 
     /// Interrupts what runs on any connection.

@@ -30,7 +30,7 @@ use crate::nesting::{self, Running};
 use crate::place::{Link, on_blocking_thread};
 use crate::query_cache::QueryCache;
 use crate::reconfigure::{Settings, pool_options, refused};
-use crate::session::Use;
+use crate::session::{LongReader, Use};
 use crate::sites::{Site, Sites, Stopwatch};
 use crate::stats::{PoolStats, rate};
 use crate::weight::Weights;
@@ -133,6 +133,10 @@ impl Engine {
 
     pub(crate) fn timers(&self) -> &Arc<Timers> {
         self.timers.get_or_init(|| Timers::new(self.plan.clock.pool()))
+    }
+
+    pub(crate) fn long_readers(&self) -> Vec<LongReader> {
+        self.database.long_readers()
     }
 
     pub(crate) fn query_cache(&self) -> &QueryCache {
@@ -241,7 +245,7 @@ impl Engine {
         work: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
         let session = lease.session();
-        let ticket = lease.begin(usage);
+        let ticket = lease.begin(usage, std::any::type_name_of_val(&work));
         if link.is_some_and(|link| !link.running(session, ticket)) {
             // Nobody is there any more to see this.
             return Err(self.closed_error());

@@ -256,6 +256,10 @@ unsafe extern "C" fn on_event(
             // SAFETY: as above.
             let rolls_back = || unsafe { says_or_rollback(detail.cast_const().cast()) };
             let verdict = contained(Verdict::Interrupt, || session.before_statement(kind, outside, rolls_back));
+            if verdict == Verdict::Run && session.may_begin_reading() {
+                // SAFETY: as above.
+                contained((), || session.reads(&unsafe { text_of(statement) }));
+            }
             if verdict == Verdict::Run && session.texts.are_wanted() {
                 // SAFETY: as above.
                 let (text, values) = (|| unsafe { text_of(statement) }, || unsafe { values_of(statement) });

@@ -75,8 +75,8 @@
 //!
 //! [`PoolConfig`] says what each key means. Most can change while the pool is open, by [`DatabaseManager::reconfigure`] or by following a
 //! [`LiveConfig`] ([`DatabaseManagerBuilder::live`]). Two keys act on what can be known only: `max_cache_weight` on an estimate
-//! ([`DatabaseManagerBuilder::weigh_results`]), `long_read` on single statements, when they end; a transaction that reads for long in short
-//! statements is not reported.
+//! ([`DatabaseManagerBuilder::weigh_results`]), and `long_read` reports single statements when they end, and other readers
+//! when the log is written back ([`DatabaseManager::long_readers`]).
 //!
 //! [rusqlite] is re-exported, so that a program never has two versions of it.
 
@@ -175,6 +175,7 @@ pub use priority::Priority;
 pub use receipt::{WriteOutcome, WriteReceipt};
 pub use rusqlite;
 pub use schema::{Column, ColumnType, DefaultValue, Schema, SchemaError};
+pub use session::LongReader;
 pub use stats::{CamelCase, GlobalPoolStats, PoolStats};
 pub use stream::{RowIter, RowStream};
 pub use transaction::{Operation, Transaction, TransactionKind, operation};

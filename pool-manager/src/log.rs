@@ -11,8 +11,8 @@
 //! does, writers go on and are kept waiting once each time the log has grown by another `wal_size_limit`.
 //! Source: <https://www.sqlite.org/wal.html>, section 6.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::driver::Database;
@@ -26,6 +26,8 @@ pub(crate) struct Log {
     emptying: AtomicBool,
     /// Bytes that the log has to exceed before emptying it is tried again; zero when the last try succeeded.
     again_above: AtomicU64,
+    /// Whether a thread waits for readers that are in the way to become long ones.
+    watched: AtomicBool,
     /// Whether a commit left it to the next one to write the log back.
     put_off: AtomicBool,
 }
@@ -90,14 +92,22 @@ impl Log {
         let work = move || {
             let wait = database.in_force.emptying_time();
             let emptied = empty(&database, place, wait);
+            let mut some_left = false;
             if emptied {
                 database.log.again_above.store(0, Ordering::Relaxed);
             } else {
+                some_left = database.name_long_readers(true);
                 tracing::warn!(target: "pool_manager", database = &*database.name, bytes, limit, waited = ?wait,
                     "the log could not be emptied: somebody reads from it or writes");
             }
             database.log.emptying.store(false, Ordering::Release);
+            if some_left && !database.log.watched.swap(true, Ordering::Acquire) {
+                watch(database);
+            }
         };
+        // What happens there is told to whom this thread tells it.
+        let teller = tracing::dispatcher::get_default(Clone::clone);
+        let work = move || tracing::dispatcher::with_default(&teller, work);
         if std::thread::Builder::new().name("pool-log".to_owned()).spawn(work).is_err() {
             self.emptying.store(false, Ordering::Release);
         }
@@ -109,4 +119,16 @@ fn empty(database: &Database, place: Place, wait: Duration) -> bool {
     let Ok(_turn) = parking::block_on(place) else { return false };
     let Some(anchor) = database.anchorage.current() else { return true };
     anchor.checkpoint(wait, || database.give_up_snapshots()).unwrap_or(false)
+}
+
+/// Names those who are in the way once they have been for long, as long as there are any and the database is open.
+fn watch(database: Arc<Database>) {
+    const ROUND: Duration = Duration::from_millis(100);
+    let log = Arc::clone(&database.log);
+    let watched = Arc::downgrade(&database);
+    drop(database);
+    while watched.upgrade().is_some_and(|database| database.name_long_readers(false)) {
+        std::thread::sleep(ROUND);
+    }
+    log.watched.store(false, Ordering::Release);
 }

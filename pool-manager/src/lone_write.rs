@@ -118,7 +118,7 @@ impl Engine {
         if session.is_serial() {
             return None;
         }
-        let ticket = lease.begin(Use::Write);
+        let ticket = lease.begin(Use::Write, "");
         if !session.try_enter_lane() {
             return None;
         }

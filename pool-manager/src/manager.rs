@@ -20,7 +20,7 @@ use crate::pooled::PooledConnection;
 use crate::query_cache::Manner;
 use crate::registry;
 use crate::schema::{self, Schema};
-use crate::session::Use;
+use crate::session::{LongReader, Use};
 use crate::stats::{GlobalPoolStats, PoolStats};
 use crate::transaction::{Operation, Transaction, TransactionKind};
 
@@ -333,6 +333,25 @@ impl DatabaseManager {
     #[must_use]
     pub fn scanning_statements(&self) -> Vec<StatementReport> {
         self.statements_of(|statements| statements.scanning(LISTED))
+    }
+
+    /// Lists those who have been reading the same state of the database for `long_read` or longer: as long as they do, what is committed
+    /// stays in the write-ahead log. Each is told of once by a `tracing` event, too: when the log can't be emptied because of it, or when
+    /// a part of the log is written back.
+    ///
+    /// A closure that reads counts from its begin, a stream from its first row, a connection on which anything may be done from the first
+    /// statement of its transaction or the one that is not finished. Empty outside WAL mode, and with `long_read` off.
+    ///
+    /// ```
+    /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
+    /// for reader in db.long_readers() {
+    ///     println!("{} for {:?}: {:?}", reader.site, reader.reading_for, reader.sql);
+    /// }
+    /// # Ok::<(), pool_manager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn long_readers(&self) -> Vec<LongReader> {
+        if self.engine.is_inherited() { Vec::new() } else { self.engine.long_readers() }
     }
 
     /// Returns the figures of all pools of this process.

@@ -17,7 +17,7 @@ pub struct PooledConnection {
 
 impl PooledConnection {
     pub(crate) fn new(lease: Lease) -> Self {
-        lease.begin(Use::Any);
+        lease.begin(Use::Any, "a connection held by hand");
         Self { lease }
     }
 }

@@ -25,6 +25,12 @@ impl Rules {
     /// Notes that a commit left a log with so many pages, of the `main` database or of an attached one; returns what to do about it.
     pub(crate) fn log_has(&self, pages: u32, main: bool) -> Due {
         let page_size = if main { self.page_size } else { 0 };
-        self.log.committed(pages, page_size, &self.in_force, &self.database)
+        let due = self.log.committed(pages, page_size, &self.in_force, &self.database);
+        if due == Due::Passive
+            && let Some(database) = self.database.upgrade()
+        {
+            database.name_long_readers(false);
+        }
+        due
     }
 }

@@ -100,6 +100,7 @@ where
     F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
 {
     let Query { sql, values, mut map } = query;
+    connection.session().reads(&sql);
     let mut statement = connection.prepare_cached(&sql)?;
     let columns = statement.column_count();
     let mut since = Instant::now();

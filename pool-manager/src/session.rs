@@ -8,7 +8,10 @@
 //! the ticket of one use never reaches the next.
 
 mod consumer;
+mod reading;
 mod waits;
+
+pub use self::reading::LongReader;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -102,6 +105,9 @@ struct State {
     waiting: Option<Thread>,
     /// Since when the connection waits for a lock of another process.
     busy_since: Option<Instant>,
+    /// Which call site uses it, and what it reads, as far as that was told.
+    site: &'static str,
+    sql: String,
 }
 
 impl std::fmt::Debug for State {
@@ -157,6 +163,7 @@ pub(crate) struct Session {
     doomed: AtomicBool,
     /// For how long the busy handler waited in vain, in nanoseconds.
     busy_waited: AtomicU64,
+    reading: reading::Reading,
     /// What the connection keeps between two uses that read.
     snapshot: OnceLock<Arc<Snapshot>>,
     state: Mutex<State>,
@@ -210,6 +217,7 @@ impl Session {
             committed: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             busy_waited: AtomicU64::new(0),
+            reading: reading::Reading::default(),
             snapshot: OnceLock::new(),
             state: Mutex::new(State {
                 ticket: 0,
@@ -218,6 +226,8 @@ impl Session {
                 interrupt: None,
                 waiting: None,
                 busy_since: None,
+                site: "",
+                sql: String::new(),
             }),
         }
     }
@@ -236,9 +246,11 @@ impl Session {
         self.snapshot.get()
     }
 
-    /// Starts a use. One that writes then calls [`enter_lane`](Self::enter_lane).
-    pub(crate) fn begin(&self, usage: Use) -> Ticket {
-        self.switch(&mut self.state.lock(), usage)
+    /// Starts a use, by a call site. One that writes then calls [`enter_lane`](Self::enter_lane).
+    pub(crate) fn begin(&self, usage: Use, site: &'static str) -> Ticket {
+        let mut state = self.state.lock();
+        self.begin_reading(&mut state, usage, site);
+        self.switch(&mut state, usage)
     }
 
     /// Starts the next part of a use: another closure writes in the same transaction, under the same permit. What stopped the whole use
@@ -277,6 +289,7 @@ impl Session {
         self.texts.unwant();
         let mut state = self.state.lock();
         let refused = self.refused.load(Ordering::Relaxed) != ALLOWED;
+        self.begin_reading(&mut state, Use::None, "");
         self.switch(&mut state, Use::None);
         refused
     }
@@ -518,8 +531,9 @@ impl Session {
 
     /// Notes that a statement has finished. `settled` tells whether the connection still needs the lane then; `runs_again`, given whether
     /// anything was committed, whether SQLite is about to run the same statement once more without saying so.
-    pub(crate) fn after_statement(&self, settled: impl FnOnce(bool) -> Settled, runs_again: impl FnOnce(bool) -> bool) {
+    pub(crate) fn after_statement(&self, settled: impl Fn(bool) -> Settled, runs_again: impl FnOnce(bool) -> bool) {
         self.publisher.settle();
+        self.may_have_read(|| settled(true) != Settled::No);
         let runs_again = runs_again(self.committed.load(Ordering::Relaxed));
         if self.refused.load(Ordering::Relaxed) == STATEMENT_REFUSED {
             let _state = self.state.lock();

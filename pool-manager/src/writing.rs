@@ -107,7 +107,7 @@ impl Engine {
         let lease = self.lease_blocking()?;
         let mut outcome = None;
         let carried = {
-            lease.begin(Use::Write);
+            lease.begin(Use::Write, "");
             lease.session().enter_lane()?;
             let _running = Running::new(self, Some(self.lane()));
             let transaction = begin(&lease, TransactionKind::Immediate)?;
@@ -198,7 +198,7 @@ impl Engine {
     /// Returns what became of the transaction; `None`: nobody wants it any more. An error: it did not begin.
     fn run_together(&self, lease: &Lease, first: &Arc<dyn Job>) -> Result<Option<Carried>> {
         let session = lease.session();
-        let ticket = lease.begin(Use::Write);
+        let ticket = lease.begin(Use::Write, "");
         if !first.claim(session, ticket) {
             return Ok(None);
         }

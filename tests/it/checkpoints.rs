@@ -7,7 +7,7 @@ use std::time::Duration;
 use pool_manager::rusqlite;
 use pool_manager::{Connection, PoolConfig, Result};
 
-use crate::support::{TestDb, eventually};
+use crate::support::{TestDb, eventually, logged};
 
 fn sum(conn: &Connection) -> Result<i64> {
     Ok(conn.prepare_cached("SELECT sum(value) FROM t")?.query_row([], |row| row.get(0))?)
@@ -127,4 +127,53 @@ fn the_log_stays_bounded_while_readers_overlap_for_ever() {
     assert!(turns.iter().all(|turns| *turns > 10), "{turns:?}");
     let bound = LIMIT + WRITE;
     assert!(largest > LIMIT && largest <= bound, "{largest} bytes at most, {bound} allowed");
+}
+
+#[test]
+fn whoever_keeps_the_log_from_being_emptied_for_long_is_named_while_doing_so() {
+    const QUERY: &str = "SELECT value + 12 FROM t";
+    let config = PoolConfig::builder().max_connections(4).wal_size_limit(64 << 10).long_read(Duration::from_millis(1));
+    let test = TestDb::new(config.checkpoint_timeout(Duration::from_millis(2)));
+    test.fill(5_000);
+    let db = test.db.blocking();
+    let grow = |name: &str| {
+        let named = || test.db.long_readers().into_iter().find(|reader| reader.keeps_log);
+        let text = logged(|| {
+            eventually("the reader is named", || {
+                db.write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
+                named().is_some()
+            });
+        });
+        assert!(text.contains("long reader") && text.contains(name) && text.contains("keeps_log=true"), "{text}");
+        named().unwrap()
+    };
+    let none = || eventually("nobody reads any more", || test.db.long_readers().is_empty());
+
+    let mut rows = db.read_stream(QUERY, &[], |row| row.get::<_, i64>(0));
+    rows.next().unwrap().unwrap();
+    let reader = grow(QUERY);
+    assert!(reader.sql.as_deref() == Some(QUERY) && reader.reading_for >= Duration::from_millis(1), "{reader:?}");
+    drop(rows);
+    none();
+
+    let held = db.acquire().unwrap();
+    held.execute_batch("BEGIN").unwrap();
+    held.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+    held.execute_batch("COMMIT").unwrap();
+    none();
+    let mut statement = held.prepare("SELECT value + 34 FROM t").unwrap();
+    let mut found = statement.query([]).unwrap();
+    found.next().unwrap();
+    assert_eq!(grow("value + 34").site, "a connection held by hand");
+    drop(found);
+    none();
+    drop(statement);
+    drop(held);
+
+    let site = db.read(|conn| {
+        sum(conn)?;
+        Ok(grow("whoever_keeps_the_log").site)
+    });
+    assert!(site.unwrap().contains("whoever_keeps_the_log"));
+    none();
 }
