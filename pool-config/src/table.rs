@@ -211,8 +211,8 @@ macro_rules! with_keys {
 
             /// Reports a statement that kept the write-ahead log from being emptied for this long.
             ///
-            /// Single statements are measured, each when it ends; a transaction that reads for long in short statements is not
-            /// reported. `None`, in text `"never"` or `"off"`, reports none.
+            /// Single statements are measured when they end. Closures, streams and transactions that read for so long are named while they
+            /// do, when a part of the log is written back or it can't be emptied. `None`, in text `"never"` or `"off"`, reports none.
             long_read "longRead" LongRead: lasting(millis(1), days(365)) = Some(secs(10));
 
             /// Lets readers keep their snapshot for the next, as long as nobody commits.
