@@ -27,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::location::FileIdentity;
 use crate::log::Due;
 use crate::publisher::Publisher;
+use crate::reads::Bound;
 use crate::session::{Kind, Session, Settled, Verdict};
 use crate::wal_index::WalIndex;
 
@@ -443,24 +444,25 @@ unsafe fn other_needs_lane(connection: *mut ffi::sqlite3, statement: *mut ffi::s
     }
 }
 
-/// The text of a statement that has parameters with their values in their places; `None` where there are none, or no memory for it.
+/// What is bound to the parameters of a statement.
 ///
 /// # Safety
 ///
 /// `statement` is a live statement.
-unsafe fn values_of(statement: *mut ffi::sqlite3_stmt) -> Option<Box<str>> {
+unsafe fn values_of(statement: *mut ffi::sqlite3_stmt) -> Bound {
     // SAFETY: as the caller promises; the text is freed once, after it was copied.
     unsafe {
         if ffi::sqlite3_bind_parameter_count(statement) == 0 {
-            return None;
+            return Bound::Nothing;
         }
+        // Null where it is longer than SQLITE_LIMIT_LENGTH, or there is no memory for it.
         let expanded = ffi::sqlite3_expanded_sql(statement);
         if expanded.is_null() {
-            return None;
+            return Bound::Unknown;
         }
         let text = CStr::from_ptr(expanded).to_string_lossy().into();
         ffi::sqlite3_free(expanded.cast());
-        Some(text)
+        Bound::Text(text)
     }
 }
 

@@ -31,8 +31,20 @@ pub(crate) struct Texts {
     heard: Mutex<BTreeMap<Box<str>, Runs>>,
 }
 
-/// The runs of a text, as texts with values in the places of parameters; `None` once there are too many to tell apart.
+/// The runs of a text, as texts with values in the places of parameters; `None` once there are too many to tell apart, or one of which the
+/// values can't be told.
 type Runs = Option<BTreeSet<Box<str>>>;
+
+/// The values of the parameters in one run of a statement.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    /// It has no parameters.
+    Nothing,
+    /// The statement's text with the values in their places.
+    Text(Box<str>),
+    /// They can't be told: the text would be longer than the connection allows.
+    Unknown,
+}
 
 /// With more runs of a text, with different values, which rows it read is not followed.
 const MOST_RUNS: usize = 64;
@@ -60,8 +72,8 @@ impl Texts {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// `run`: the text with values in the places of parameters, if there are any.
-    pub(crate) fn hear(&self, text: &str, run: impl FnOnce() -> Option<Box<str>>) {
+    /// Notes one run of a text.
+    pub(crate) fn hear(&self, text: &str, bound: impl FnOnce() -> Bound) {
         let mut heard = self.heard.lock();
         if text == PROBE || heard.len() > MOST_TEXTS {
             return;
@@ -70,13 +82,16 @@ impl Texts {
             heard.insert(text.into(), Some(BTreeSet::new()));
         }
         let Some(known) = heard.get_mut(text) else { return };
-        if let Some(runs) = known
-            && let Some(run) = run()
-        {
-            runs.insert(run);
-            if runs.len() > MOST_RUNS {
-                *known = None;
+        let Some(runs) = known else { return };
+        match bound() {
+            Bound::Nothing => {}
+            Bound::Text(run) => {
+                runs.insert(run);
+                if runs.len() > MOST_RUNS {
+                    *known = None;
+                }
             }
+            Bound::Unknown => *known = None,
         }
     }
 

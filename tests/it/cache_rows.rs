@@ -366,6 +366,28 @@ fn a_closure_that_reads_several_rows_is_outdated_by_each_of_them() {
     }
 }
 
+#[test]
+fn a_run_whose_values_can_not_be_told_reads_the_whole_table() {
+    use rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
+    let test = database();
+    let db = &test.db;
+    let query = |conn: &pool_manager::Connection| {
+        let mut select = conn.prepare_cached("SELECT value, ?2 FROM t WHERE id = ?1")?;
+        // With each quote doubled the text of the statement is longer than a text may be.
+        let limit = conn.set_limit(SQLITE_LIMIT_LENGTH, 1_000)?;
+        let first: i64 = select.query_row(params![1, "'".repeat(900)], |row| row.get(0))?;
+        conn.set_limit(SQLITE_LIMIT_LENGTH, limit)?;
+        let second: i64 = select.query_row(params![2, "'"], |row| row.get(0))?;
+        Ok(first + second)
+    };
+    let sum = || *db.blocking().execute_cached("sum", None, query).unwrap();
+    let write = by_write(|conn, _| conn.execute("UPDATE t SET value = value + 1 WHERE id = 1", []));
+    for time in 0..TIMES {
+        assert_eq!(sum(), time);
+        write(db, time);
+    }
+}
+
 /// What of many reads by key, a few of them popular, the cache answers while one in so many operations writes a row.
 fn hit_rate(write_every: u64) -> f64 {
     let test = TestDb::new(PoolConfig::builder().max_connections(2).max_cache_size(20_000));
