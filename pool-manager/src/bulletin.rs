@@ -5,6 +5,7 @@
 //! what one does not take is put together and never grows beyond a bound; a post without subscribers is one load.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -48,8 +49,13 @@ impl Post {
 pub(crate) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    /// Wakes them all: one that panics keeps the others from nothing, nor whoever has committed.
     pub(crate) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        for waker in self.0 {
+            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!(target: "pool_manager", "the waker of a subscriber to changes panicked");
+            }
+        }
     }
 }
 
@@ -152,13 +158,15 @@ impl Letterbox {
 
     /// Takes the next post, or `None` after the last. `Err` when there is none yet: then `waker` is woken when there is.
     pub(crate) fn take(&self, waker: Option<&Waker>) -> Result<Option<Post>, Empty> {
+        // Outlives the lock: with it may go whatever it kept alive, this database among it.
+        let mut waker = waker.cloned();
         let mut state = self.state.lock();
         match state.posts.pop_front() {
             Some(post) => Ok(Some(post)),
             None if state.closed => Ok(None),
             None => {
-                if let Some(waker) = waker {
-                    state.waker = Some(waker.clone());
+                if waker.is_some() {
+                    std::mem::swap(&mut state.waker, &mut waker);
                 }
                 Err(Empty)
             }

@@ -1,8 +1,11 @@
 //! `db.changes()`: what was committed, in order, and nothing that was not.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
+use futures_core::Stream;
 use pool_manager::{Changed, Changes, DatabaseManager, Error, PoolConfig, Result};
 
 use crate::support::TestDb;
@@ -174,6 +177,56 @@ fn a_stream_of_a_database_that_nobody_has_any_more_ends() {
     assert!(changes.next_blocking().is_some());
     assert!(changes.next_blocking().is_none());
     drop(folder);
+}
+
+/// Counts how often it is woken, and panics if it is told to.
+struct Woken {
+    times: AtomicUsize,
+    panics: bool,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.times.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics, "a waker that panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_neither_who_commits_nor_other_subscribers() {
+    let test = database();
+    let db = &test.db;
+    let woken = |panics| Arc::new(Woken { times: AtomicUsize::new(0), panics });
+    let (bad, good) = (woken(true), woken(false));
+    let mut changes = [(db.changes(), &bad), (db.changes(), &good)];
+    let mut wait = || {
+        for (changes, woken) in &mut changes {
+            while changes.try_next().is_some() {}
+            let waker = Waker::from(Arc::clone(woken));
+            assert!(Pin::new(changes).poll_next(&mut Context::from_waker(&waker)).is_pending());
+        }
+    };
+    let times = || (bad.times.load(Ordering::SeqCst), good.times.load(Ordering::SeqCst));
+    wait();
+    write(db, "INSERT INTO other VALUES (1)");
+    assert_eq!(times(), (1, 1));
+    // The commit is published when the connection goes back.
+    wait();
+    let half_way = |conn: &pool_manager::Connection| {
+        Ok(conn.query_row("INSERT INTO other VALUES (2), (3) RETURNING value", [], |row| row.get::<_, i64>(0))?)
+    };
+    db.blocking().execute_with_pool(half_way).unwrap();
+    assert_eq!(times(), (2, 2));
+    wait();
+    test.foreign().execute("INSERT INTO other VALUES (4)", []).unwrap();
+    let count = |conn: &pool_manager::Connection| {
+        Ok(conn.query_row("SELECT count(*) FROM other", [], |row| row.get::<_, i64>(0))?)
+    };
+    assert_eq!(*db.blocking().execute_cached("count", None, count).unwrap(), 4);
+    assert_eq!(times(), (3, 3));
+    wait();
+    db.blocking().close_pool().unwrap();
+    assert_eq!(times(), (4, 4));
 }
 
 #[test]
