@@ -54,7 +54,7 @@ impl Hash for Kind {
 type Pointer<T> = fn(&Connection) -> Result<T>;
 
 impl Kind {
-    /// `None` for a boxed closure: all that can be in the box are of one type, so it can't be told which query it is.
+    /// `None` for a boxed closure, or a reference to one: all that can be behind it are of one type, so it can't be told which query it is.
     pub(crate) fn of_query<T: 'static, F: 'static>(query: &F) -> Option<Self> {
         let closure = TypeId::of::<F>();
         if is_boxed::<T>(closure) {
@@ -71,6 +71,9 @@ impl Kind {
             TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T>>>(),
             TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send>>(),
             TypeId::of::<Box<dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send + Sync>>(),
+            TypeId::of::<&'static dyn Fn(&Row<'_>) -> rusqlite::Result<T>>(),
+            TypeId::of::<&'static (dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Sync)>(),
+            TypeId::of::<&'static (dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send + Sync)>(),
         ];
         if boxes.contains(&closure) {
             return None;
@@ -139,6 +142,9 @@ fn is_boxed<T: 'static>(closure: TypeId) -> bool {
         TypeId::of::<Box<dyn FnOnce(&Connection) -> Result<T>>>(),
         TypeId::of::<Box<dyn FnMut(&Connection) -> Result<T>>>(),
         TypeId::of::<Box<dyn Fn(&Connection) -> Result<T>>>(),
+        TypeId::of::<&'static dyn Fn(&Connection) -> Result<T>>(),
+        TypeId::of::<&'static (dyn Fn(&Connection) -> Result<T> + Sync)>(),
+        TypeId::of::<&'static (dyn Fn(&Connection) -> Result<T> + Send + Sync)>(),
     ]
     .contains(&closure)
 }

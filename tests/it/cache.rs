@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result};
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result, rusqlite};
 
 use crate::support::{TestDb, another_process, eventually, role};
 
@@ -218,6 +218,24 @@ fn function_pointers_and_boxes_of_one_type_do_not_share_results() {
         (2, 3),
         "what is in a box can't be told: it runs each time"
     );
+}
+
+#[test]
+fn references_to_closures_of_one_type_do_not_share_results() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let blocking = test.db.blocking();
+    type Query = dyn Fn(&Connection) -> Result<i64> + Send + Sync;
+    const QUERIES: [&Query; 2] = [&|conn| Ok(conn.query_row("SELECT 1", [], |row| row.get(0))?), &|conn| {
+        Ok(conn.query_row("SELECT 2", [], |row| row.get(0))?)
+    }];
+    type Map = dyn Fn(&rusqlite::Row<'_>) -> rusqlite::Result<i64> + Sync;
+    const MAPS: [&Map; 2] = [&|row| row.get(0), &|row| Ok(row.get::<_, i64>(0)? + 1)];
+    for at in [0, 1, 0] {
+        let number = i64::try_from(at).unwrap();
+        assert_eq!(*blocking.execute_cached("key", None, QUERIES[at]).unwrap(), number + 1);
+        assert_eq!(*blocking.query_cached("SELECT value FROM t", &[], MAPS[at]).unwrap(), [number]);
+    }
 }
 
 #[test]
