@@ -26,6 +26,7 @@ use crate::session::{Session, Ticket, Use};
 use crate::snapshot::Snapshot;
 use crate::sweeper;
 use crate::transaction::{Transaction, TransactionKind};
+use crate::volatile::Volatile;
 
 /// A pooled connection, lent to a closure or held through [`PooledConnection`](crate::PooledConnection).
 ///
@@ -44,6 +45,8 @@ pub struct Connection {
     statements: StatementConnection,
     session: Arc<Session>,
     origin: Origin,
+    /// Functions with the names of SQLite's own that may return something else each time.
+    replaced: Names,
     /// Whether there is nothing in it but the database.
     is_plain: bool,
     /// What stands in its place in a process that has inherited it.
@@ -81,21 +84,37 @@ pub(crate) struct Origin {
 pub(crate) struct Setup {
     pub(crate) on_connect: Option<OnConnect>,
     /// The functions of a connection that nobody has used yet, found out on the first.
-    pub(crate) functions: OnceLock<Names>,
+    pub(crate) functions: OnceLock<Functions>,
+}
+
+/// Which functions there are.
+#[derive(Debug, Clone)]
+pub(crate) struct Functions {
+    all: Names,
+    /// Those that the program has put in the place of SQLite's own, and which it does not call deterministic.
+    replaced: Names,
 }
 
 /// Names in lower case.
 type Names = Arc<HashSet<Box<str>>>;
 
 impl Setup {
-    fn functions(&self, connection: &rusqlite::Connection) -> Result<Names> {
+    fn functions(&self, connection: &rusqlite::Connection) -> Result<Functions> {
         if let Some(known) = self.functions.get() {
-            return Ok(Arc::clone(known));
+            return Ok(known.clone());
         }
-        let mut all = connection.prepare("SELECT DISTINCT lower(name) FROM pragma_function_list")?;
-        let all = all.query_map([], |row| row.get::<_, String>(0))?;
-        let all = all.map(|name| name.map(Into::into)).collect::<Result<_, _>>()?;
-        Ok(Arc::clone(self.functions.get_or_init(|| Arc::new(all))))
+        // No function is called here: it may be one of the program's.
+        let names = |sql: &str| -> Result<Names> {
+            let mut all = connection.prepare(sql)?;
+            let all = all.query_map([], |row| Ok(row.get_ref(0)?.as_str()?.to_ascii_lowercase().into()))?;
+            Ok(Arc::new(all.collect::<rusqlite::Result<_>>()?))
+        };
+        let all = names("SELECT DISTINCT name FROM pragma_function_list")?;
+        // 0x800 is SQLITE_DETERMINISTIC: https://www.sqlite.org/pragma.html#pragma_function_list
+        let replaced = "SELECT name FROM pragma_function_list WHERE NOT builtin AND NOT flags & 0x800
+            AND name COLLATE nocase IN (SELECT name FROM pragma_function_list WHERE builtin)";
+        let replaced = if self.on_connect.is_some() { names(replaced)? } else { Names::default() };
+        Ok(self.functions.get_or_init(|| Functions { all, replaced }).clone())
     }
 }
 
@@ -132,7 +151,7 @@ impl Connection {
             hooks::install_busy_handler(&connection, &session)?;
         }
         remains::load_schema(&connection)?;
-        let functions = setup.functions(&connection)?;
+        let Functions { all, replaced } = setup.functions(&connection)?;
         session.set_interrupt(connection.get_interrupt_handle());
         let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
         let statements = StatementConnection::new(connection, registry, capacity);
@@ -140,7 +159,7 @@ impl Connection {
         let listed = opened;
         // SAFETY: the handle is only kept for callbacks of this very connection.
         session.publisher.set_up(unsafe { statements.handle() }, statements.overheard());
-        statements.know_functions(functions);
+        statements.know_functions(all);
         hooks::install(&statements, &session)?;
         statements.warm(config.statement_warm_count(), config.statement_warm_budget());
         let kept = Kept(if origin.in_wal { Snapshot::on(&statements)?.map(Arc::new) } else { None });
@@ -151,7 +170,7 @@ impl Connection {
         let fresh = Fresh::of(&statements)?;
         session.publisher.set_witness(fresh.witness());
         statements.take_effects();
-        Ok(Self { listed, fresh, kept, statements, session, origin, is_plain, instead: OnceCell::new() })
+        Ok(Self { listed, fresh, kept, statements, session, origin, replaced, is_plain, instead: OnceCell::new() })
     }
 
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
@@ -252,7 +271,12 @@ impl Connection {
             let since = stamp.and_then(|stamp| stamp.number_of(anchor));
             Some(Ground { ledger, atlas: anchor.atlas(), since, is_plain: self.is_plain })
         });
-        reads::of(&self.statements, &self.session.texts, ground, volatile_ok)
+        let mut seen = reads::of(&self.statements, &self.session.texts, ground, &self.replaced, volatile_ok);
+        // Functions, collations and settings may be others than before.
+        if seen.volatile.is_none() && self.fresh.is_outdated(&self.statements) {
+            seen.volatile = Some(Volatile::Unknown);
+        }
+        seen
     }
 
     /// Undoes what a use left behind. An error means that the connection can't be used again.

@@ -11,7 +11,7 @@
 //! change of the schema is a commit that means any table (`ledger`), after which nobody asks for the answer. What is remembered of the schema
 //! for others is filed under the number from before the run: what it saw may have been changed since.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -150,17 +150,20 @@ struct Virtual {
 
 impl Schema {
     pub(crate) fn of(connection: &rusqlite::Connection) -> rusqlite::Result<Self> {
-        let sql = "SELECT type, lower(name), lower(tbl_name), rootpage, sql FROM main.sqlite_schema";
-        let mut all = connection.prepare(sql)?;
+        // Without lower(), which the program may have replaced by one that knows more letters than SQLite does.
+        let mut all = connection.prepare("SELECT type, name, tbl_name, rootpage, sql FROM main.sqlite_schema")?;
         let mut rows = all.query([])?;
+        let lower = |row: &rusqlite::Row<'_>, at: usize| -> rusqlite::Result<Box<str>> {
+            Ok(row.get_ref(at)?.as_str()?.to_ascii_lowercase().into())
+        };
         let mut schema = Self { roots: HashMap::new(), virtual_tables: Vec::new() };
         while let Some(row) = rows.next()? {
             let (kind, root): (String, Option<u32>) = (row.get(0)?, row.get(3)?);
             match root {
-                Some(root @ 1..) => _ = schema.roots.insert(root, row.get::<_, String>(2)?.into()),
+                Some(root @ 1..) => _ = schema.roots.insert(root, lower(row, 2)?),
                 _ if kind == "table" => {
                     let keeps_to_itself = module_of(&row.get::<_, String>(4)?).is_some_and(keeps_to_itself);
-                    schema.virtual_tables.push(Virtual { name: row.get::<_, String>(1)?.into(), keeps_to_itself });
+                    schema.virtual_tables.push(Virtual { name: lower(row, 1)?, keeps_to_itself });
                 }
                 _ => {}
             }
@@ -257,16 +260,18 @@ pub(crate) struct Ground<'a> {
 }
 
 /// Follows what has run on a connection since its texts were wanted and its accesses taken. `ground`: where there is a ledger.
+/// `replaced`: functions with the names of SQLite's own that may return something else each time.
 /// `volatile_ok`: whether the tables are of interest even if there is a reason against keeping the result.
 pub(crate) fn of(
     connection: &StatementConnection,
     texts: &Texts,
     ground: Option<Ground<'_>>,
+    replaced: &HashSet<Box<str>>,
     volatile_ok: bool,
 ) -> Seen {
     let texts = texts.take();
     let accesses = connection.take_accesses();
-    let mut volatile = why_volatile(connection, &accesses);
+    let mut volatile = why_volatile(connection, &accesses, replaced);
     let mut opened = Opened::default();
     if volatile.is_none() || volatile_ok {
         let followed = follow(connection, &texts, ground, &mut opened);
@@ -276,7 +281,8 @@ pub(crate) fn of(
         }
     }
     let reads = match ground {
-        Some(ground @ Ground { ledger, .. }) if opened.complete => {
+        // What reads without a statement, such as a backup, reads what it likes.
+        Some(ground @ Ground { ledger, .. }) if opened.complete && !texts.is_empty() => {
             if faults::mutated(Mutation::TrustsHearsay) {
                 let names: Vec<_> = accesses.tables_read.keys().map(|table| table.name.to_ascii_lowercase()).collect();
                 Reads::Tables(ledger.cells(names.iter().map(|name| &**name)))
@@ -292,11 +298,16 @@ pub(crate) fn of(
 }
 
 /// What is heard while statements are prepared.
-fn why_volatile(connection: &StatementConnection, accesses: &Accesses) -> Option<Volatile> {
+fn why_volatile(
+    connection: &StatementConnection,
+    accesses: &Accesses,
+    replaced: &HashSet<Box<str>>,
+) -> Option<Volatile> {
     if let Some(table) = accesses.tables_read.keys().find(|table| &*table.database != "main") {
         return Some(Volatile::Table(table.to_string()));
     }
-    let functions = accesses.functions.iter().find(|name| !connection.is_deterministic(name));
+    let repeatable = |name: &str| connection.is_deterministic(name) && !replaced.contains(name);
+    let functions = accesses.functions.iter().find(|name| !repeatable(name));
     if let Some(function) = functions {
         return Some(Volatile::Function(function.to_string()));
     }
@@ -448,10 +459,10 @@ fn strange_module(connection: &StatementConnection) -> Option<Volatile> {
     ];
     let known = |name: &str| KNOWN.contains(&name) || name.starts_with("jsonb_") || name.starts_with("pragma_");
     let strange = || -> rusqlite::Result<Option<String>> {
-        let mut modules = connection.prepare("SELECT lower(name) FROM pragma_module_list")?;
+        let mut modules = connection.prepare("SELECT name FROM pragma_module_list")?;
         let mut rows = modules.query([])?;
         while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
+            let name = row.get_ref(0)?.as_str()?.to_ascii_lowercase();
             // It can be asked for the size of temporary tables; whoever does tells its name, but for the way to hide it.
             if !known(&name) && name != "dbstat" {
                 return Ok(Some(name));

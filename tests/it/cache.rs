@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result, rusqlite};
+use pool_manager::rusqlite::{self, functions::FunctionFlags};
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result};
 
 use crate::support::{TestDb, another_process, eventually, role};
 
@@ -235,6 +236,70 @@ fn references_to_closures_of_one_type_do_not_share_results() {
         let number = i64::try_from(at).unwrap();
         assert_eq!(*blocking.execute_cached("key", None, QUERIES[at]).unwrap(), number + 1);
         assert_eq!(*blocking.query_cached("SELECT value FROM t", &[], MAPS[at]).unwrap(), [number]);
+    }
+}
+
+#[test]
+fn a_function_in_the_place_of_one_of_sqlite_is_not_taken_for_it() {
+    fn counting(conn: &rusqlite::Connection, name: &str, flags: FunctionFlags) -> rusqlite::Result<()> {
+        static CALLS: AtomicI64 = AtomicI64::new(0);
+        conn.create_scalar_function(name, 1, flags, |_| Ok(CALLS.fetch_add(1, Ordering::Relaxed)))
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = DatabaseManager::builder()
+        .path(folder.path().join("test.sqlite"))
+        .config(PoolConfig::builder().shared_snapshots(false))
+        .on_connect(|conn| {
+            counting(conn, "abs", FunctionFlags::SQLITE_UTF8)?;
+            Ok(counting(conn, "Lower", FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC)?)
+        })
+        .build()
+        .unwrap();
+    let ask = |sql: &str| db.blocking().query_cached(sql, &[], |row| row.get::<_, i64>(0)).unwrap();
+    assert_ne!(ask("SELECT ABS(1)"), ask("SELECT ABS(1)"));
+    assert_eq!(ask("SELECT lower('a')"), ask("SELECT lower('a')"), "the program says that it is deterministic");
+    assert_eq!(ask("SELECT sign(-1)"), ask("SELECT sign(-1)"));
+    let replaces = |conn: &Connection| {
+        counting(conn, "sign", FunctionFlags::SQLITE_UTF8)?;
+        Ok(conn.query_row("SELECT sign(1)", [], |row| row.get::<_, i64>(0))?)
+    };
+    let ask = || db.blocking().execute_cached("sign", None, replaces).unwrap();
+    assert_ne!(ask(), ask());
+}
+
+#[test]
+fn a_function_that_knows_more_capital_letters_than_sqlite_hides_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = DatabaseManager::builder()
+        .path(folder.path().join("test.sqlite"))
+        .on_connect(|conn| {
+            let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+            Ok(conn.create_scalar_function("lower", 1, flags, |call| Ok(call.get::<String>(0)?.to_lowercase()))?)
+        })
+        .build()
+        .unwrap();
+    let write = |sql: &'static str| db.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap();
+    write("CREATE TABLE \"\u{c4}\" (value); INSERT INTO \"\u{c4}\" VALUES (0)");
+    let ask = || db.blocking().query_cached("SELECT value FROM \"\u{c4}\"", &[], |row| row.get::<_, i64>(0)).unwrap();
+    for value in 0..3 {
+        assert_eq!(*ask(), [value]);
+        write("UPDATE \"\u{c4}\" SET value = value + 1");
+    }
+}
+
+#[test]
+fn what_reads_without_a_statement_is_outdated_by_any_commit() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let in_a_copy = |conn: &Connection| {
+        let mut copy = rusqlite::Connection::open_in_memory()?;
+        rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(100, std::time::Duration::ZERO, None)?;
+        Ok(copy.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?)
+    };
+    let ask = || *test.db.blocking().execute_cached("copy", None, in_a_copy).unwrap();
+    for value in 0..3 {
+        assert_eq!((ask(), ask()), (value, value));
+        test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", []).map(drop)?)).unwrap();
     }
 }
 
