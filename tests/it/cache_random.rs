@@ -2,6 +2,7 @@
 //!
 //! A failure names the seed and the smallest schema, query and change that show it.
 
+use pool_manager::rusqlite::params;
 use pool_manager::{Connection, DatabaseManager, ExternalWriters, PoolConfig, Result, rusqlite};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -77,6 +78,42 @@ fn columns() -> impl Strategy<Value = &'static str> {
     )
 }
 
+/// A query of one row by what is bound to ?1.
+fn row_query() -> impl Strategy<Value = String> {
+    let simple = || {
+        prop_oneof![
+            3 => select(SOURCES).prop_map(|source| format!("SELECT k, n FROM {source} WHERE k = ?1")),
+            2 => table().prop_map(|table| format!("SELECT rowid AS k, n FROM {table} WHERE rowid = ?1")),
+            1 => table().prop_map(|table| format!("SELECT 1 AS k, count(*) AS n FROM {table} WHERE oid = ?1")),
+        ]
+    };
+    let two = || (simple(), simple());
+    prop_oneof![
+        4 => simple(),
+        1 => two().prop_map(|(x, y)| format!("SELECT a.k, b.n FROM ({x}) AS a LEFT JOIN ({y}) AS b")),
+        1 => two().prop_map(|(x, y)| format!("{x} UNION ALL {y}")),
+        1 => (simple(), query()).prop_map(|(x, z)| {
+            format!("SELECT a.k, b.n FROM ({x}) AS a LEFT JOIN ({z}) AS b ON b.k = a.n")
+        }),
+    ]
+}
+
+/// A change of single rows, with ?1 and ?2 bound: the same text again and again, so that its program gets known.
+fn row_write() -> impl Strategy<Value = String> {
+    (table(), 0..10).prop_map(|(table, what)| match what {
+        0 => format!("INSERT OR IGNORE INTO {table} (k, n) VALUES (?1, ?2)"),
+        1 => format!("REPLACE INTO {table} (k, n) VALUES (?1, ?2)"),
+        2 => format!("UPDATE OR IGNORE {table} SET n = ?2 WHERE k = ?1"),
+        3 => format!("UPDATE OR REPLACE {table} SET k = ?2 WHERE k = ?1"),
+        4 => format!("UPDATE OR FAIL {table} SET k = k + 1 WHERE k BETWEEN ?1 AND ?2"),
+        5 => format!("DELETE FROM {table} WHERE k = ?1 OR n = ?2"),
+        6 => format!("DELETE FROM {table} WHERE ?1 < 9 OR ?2"),
+        7 => format!("INSERT INTO {table} (k, n) VALUES (?1, ?2), (?2, ?1) ON CONFLICT DO UPDATE SET n = n + excluded.n"),
+        8 => format!("INSERT INTO {table} (k, n) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET k = ?2"),
+        _ => format!("UPDATE OR IGNORE {table} SET n = x.n + 1 FROM t2 AS x WHERE {table}.k = x.k AND x.k IN (?1, ?2) RETURNING 1"),
+    })
+}
+
 fn write() -> impl Strategy<Value = String> {
     (table(), table(), 0..6, 0..6, 0..8).prop_map(|(table, other, k, n, what)| match what {
         0 | 1 => format!("INSERT OR IGNORE INTO {table} (k, n) VALUES ({k}, {n})"),
@@ -106,6 +143,8 @@ fn definition() -> impl Strategy<Value = String> {
 #[derive(Debug, Clone)]
 enum Change {
     Write(String),
+    /// The same text, with these values one after the other.
+    Rows(String, Vec<(i64, i64)>),
     /// By a connection held by hand, statement by statement, in a transaction that is committed or not.
     ByHand(Vec<String>, bool),
     Definition(String),
@@ -116,7 +155,8 @@ enum Change {
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        6 => write().prop_map(Change::Write),
+        4 => write().prop_map(Change::Write),
+        6 => (row_write(), vec((0..6_i64, 0..6_i64), 3..8)).prop_map(|(sql, values)| Change::Rows(sql, values)),
         2 => (vec(write(), 1..4), any::<bool>()).prop_map(|(all, commits)| Change::ByHand(all, commits)),
         2 => definition().prop_map(Change::Definition),
         2 => prop_oneof![write(), definition()].prop_map(Change::Stranger),
@@ -124,9 +164,9 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn text_of(conn: &rusqlite::Connection, sql: &str) -> Result<String> {
+fn text_of(conn: &rusqlite::Connection, sql: &str, key: Option<i64>) -> Result<String> {
     let mut statement = conn.prepare(sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query(rusqlite::params_from_iter(key))?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
         lines.push(format!("{:?} {:?}", row.get_ref(0)?, row.get_ref(1)?));
@@ -138,8 +178,21 @@ fn text_of(conn: &rusqlite::Connection, sql: &str) -> Result<String> {
 /// What a query gives, or which error.
 fn cached(db: &DatabaseManager, sql: &str) -> String {
     let text = sql.to_owned();
-    let found = db.blocking().execute_cached(sql, None, move |conn: &Connection| text_of(conn, &text));
+    let found = db.blocking().execute_cached(sql, None, move |conn: &Connection| text_of(conn, &text, None));
     found.map_or_else(|error| error.to_string(), |text| (*text).clone())
+}
+
+/// What a query of one row gives, or which error.
+fn cached_row(db: &DatabaseManager, sql: &str, key: i64) -> String {
+    let line = |row: &rusqlite::Row<'_>| Ok(format!("{:?} {:?}", row.get_ref(0)?, row.get_ref(1)?));
+    match db.blocking().query_cached(sql, params![key], line) {
+        Ok(lines) => {
+            let mut lines = (*lines).clone();
+            lines.sort_unstable();
+            lines.join("\n")
+        }
+        Err(error) => error.to_string(),
+    }
 }
 
 fn apply(test: &TestDb, stranger: &rusqlite::Connection, change: &Change, strict: bool) {
@@ -147,6 +200,16 @@ fn apply(test: &TestDb, stranger: &rusqlite::Connection, change: &Change, strict
     match change {
         Change::Write(sql) | Change::Definition(sql) => {
             let _ = test.db.blocking().transaction(|tx| Ok(tx.execute_batch(sql)?));
+        }
+        Change::Rows(sql, values) => {
+            for (k, n) in values {
+                let _ = test.db.blocking().transaction(|tx| {
+                    let mut statement = tx.prepare(sql)?;
+                    let mut rows = statement.query([k, n])?;
+                    while rows.next()?.is_some() {}
+                    Ok(())
+                });
+            }
         }
         Change::ByHand(all, commits) => {
             let held = test.db.blocking().acquire().unwrap();
@@ -176,7 +239,8 @@ proptest! {
     fn what_is_cached_is_what_the_query_gives_anew(
         tables in vec(columns(), 3),
         definitions in (view("v0"), view("v1"), vec(trigger(), 0..3)),
-        queries in vec(query(), 1..8),
+        queries in vec(query(), 1..6),
+        row_queries in vec((row_query(), 0..6_i64), 1..6),
         changes in vec(change(), 1..12),
         external_writers in select(ExternalWriters::ALL),
     ) {
@@ -197,11 +261,19 @@ proptest! {
             for sql in &queries {
                 cached(&test.db, sql);
             }
+            for (sql, key) in &row_queries {
+                cached_row(&test.db, sql, *key);
+            }
             apply(&test, &stranger, change, strict);
             for sql in &queries {
-                let anew = test.db.blocking().read(|conn| text_of(conn, sql));
+                let anew = test.db.blocking().read(|conn| text_of(conn, sql, None));
                 let anew = anew.unwrap_or_else(|error| error.to_string());
                 prop_assert_eq!(cached(&test.db, sql), anew, "{} after {:?}", sql, change);
+            }
+            for (sql, key) in &row_queries {
+                let anew = test.db.blocking().read(|conn| text_of(conn, sql, Some(*key)));
+                let anew = anew.unwrap_or_else(|error| error.to_string());
+                prop_assert_eq!(cached_row(&test.db, sql, *key), anew, "{} of {} after {:?}", sql, key, change);
             }
         }
     }
