@@ -53,6 +53,8 @@
 //!   same. Those opened around it, with `rusqlite::Connection::blob_open(&conn, ...)` or in C, do not queue; in a read closure what they
 //!   write is rolled back when they close; and the query cache learns neither what they read nor, in a transaction that writes other
 //!   tables, too, which table they write: call [`invalidate_tables`](DatabaseManager::invalidate_tables) after it.
+//! * What a cached closure reads without a statement (a backup, a BLOB handle opened around the connection) is outdated by any commit as long as it runs no statement.
+//!   In one that does, nobody is told of it: use [`read`](DatabaseManager::read) for that.
 //! * A function that a user adds to a connection and never calls stays there, for others to call, until the connection is closed. A
 //!   statement leaked with `mem::forget` leaks its connection, but not its locks.
 //! * Statements of [`execute_with_pool`](DatabaseManager::execute_with_pool) commit one by one, unless the closure begins a
