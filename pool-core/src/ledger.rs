@@ -7,6 +7,7 @@
 //! [`crate::turn`], and maintenance will look when the first waiter's patience is over); the flags in the words say [`CALL`]
 //! whenever a release must look here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -44,8 +45,17 @@ impl<C> Effects<C> {
 
     pub(crate) fn wake_all(&mut self) {
         for waker in self.first.take().into_iter().chain(self.others.drain(..)) {
-            waker.wake();
+            wake(waker);
         }
+    }
+}
+
+/// Wakes one who waits. A waker is the program's own code: when it panics, the others are still woken, and whoever gave a connection back
+/// did nothing wrong.
+pub(crate) fn wake(waker: Waker) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        // It may have a destructor that panics as well.
+        std::mem::forget(panic);
     }
 }
 

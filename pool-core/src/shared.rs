@@ -12,7 +12,7 @@ use crate::clock::{Clock, NEVER, Nanos, nanos};
 pub(crate) use crate::custody::Custody;
 use crate::handoff::Handoffs;
 use crate::hooks::{self, Hooks};
-use crate::ledger::{Effects, Ledger};
+use crate::ledger::{self, Effects, Ledger};
 use crate::manager::{CloseReason, Manager};
 use crate::observer::{Holder, Observer, current_name};
 use crate::options::Options;
@@ -293,7 +293,7 @@ impl<M: Manager> Shared<M> {
             Ok(waker) => {
                 drop(ledger);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    ledger::wake(waker);
                 }
                 None
             }

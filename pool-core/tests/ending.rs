@@ -331,3 +331,35 @@ fn the_maintenance_thread_ends_with_the_last_pool_and_serves_the_next() {
         until(|| pool.stats().idle == 1);
     }
 }
+
+struct WakerThatPanics(AtomicUsize);
+
+impl std::task::Wake for WakerThatPanics {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+        std::panic::resume_unwind(Box::new("a waker that panics"));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_neither_who_gives_back_nor_who_waits_behind_it() {
+    let (builder, _) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let loud = Arc::new(WakerThatPanics(AtomicUsize::new(0)));
+    let waker = std::task::Waker::from(Arc::clone(&loud));
+    let mut context = std::task::Context::from_waker(&waker);
+    let lease = now(pool.acquire()).unwrap();
+    let mut first = Box::pin(pool.acquire());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    drop(lease);
+    let Poll::Ready(Ok(lease)) = poll_once(first.as_mut()) else { panic!("it was handed over") };
+    // All who wait are woken in one go.
+    let mut waiters: Vec<_> = (0..3).map(|_| Box::pin(pool.acquire())).collect();
+    for waiter in &mut waiters {
+        assert!(waiter.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(!pool.close_blocking(Duration::ZERO).is_complete());
+    assert_eq!(loud.0.load(SeqCst), 1 + 3);
+    drop(lease);
+    assert!(pool.close_blocking(SECOND).is_complete());
+}
