@@ -1,7 +1,7 @@
 //! The manager's calls for threads that block.
 //!
 //! Owns the same names with the same meaning as `manager`; closures run on the calling thread and may borrow from it, but for those of
-//! `write`, which whoever commits for all runs.
+//! `write` and `write_with`, which whoever commits for all runs.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -93,7 +93,7 @@ impl Engine {
         let mut written = 0;
         loop {
             let bounds = self.bounds();
-            let slice = self.write_blocking_with(&options, |transaction| bulk.write(transaction, bounds));
+            let slice = self.transaction_blocking_with(&options, |transaction| bulk.write(transaction, bounds));
             let slice = slice.map_err(stopped(written))?;
             written += slice.written;
             if slice.last {

@@ -57,7 +57,7 @@ impl CallOptions {
     /// A call whose time is over while it waits gives up waiting. One whose closure runs has the statement interrupted that runs for
     /// it, some milliseconds later at most, and all that it runs after that; a closure that is busy with something else is not
     /// interrupted. An async call returns at once, while such a closure may still be coming to its end; a blocking one
-    /// returns when its closure does. In either case the error is
+    /// returns when the closure does that its thread runs (its own, or one that it [shares](crate::Blocking::write) a commit with). In either case the error is
     /// [`Error::DeadlinePassed`](crate::Error::DeadlinePassed), and the next user of the connection notices nothing.
     ///
     /// Of a write that fails so, nothing is in the database: a commit that has begun is waited for, and the call then returns what came of
@@ -89,16 +89,17 @@ impl CallOptions {
     /// Says where the closure runs, in place of the setting `work_placement`.
     ///
     /// What may have to wait for others never runs where it is called, whatever is said here: writes that are not alone, closures that may
-    /// write, databases outside WAL mode. A write that waits may be run by another task that is writing, where
-    /// [`Blocking`](WorkPlacement::Blocking) keeps it from. The blocking calls run their closures on the calling thread and don't
-    /// look at this.
+    /// write, databases outside WAL mode. A write that waits may be run on the thread of another task that writes;
+    /// [`Blocking`](WorkPlacement::Blocking) keeps it from there. The blocking calls run their closures on the calling thread and don't
+    /// look at this, except [`write_with`](crate::Blocking::write_with), whose closure others may run as well.
     pub fn run(mut self, placement: WorkPlacement) -> Self {
         self.placement = Some(placement);
         self
     }
 
     /// Says how the transaction begins (default: immediate). With this, [`write_with`](crate::DatabaseManager::write_with) has a
-    /// transaction of its own, too; what has none does not look at it.
+    /// transaction of its own, too; what has none does not look at it. (A closure that borrows from its thread goes to
+    /// [`blocking().transaction_with`](crate::Blocking::transaction_with).)
     pub fn kind(mut self, kind: TransactionKind) -> Self {
         self.kind = Some(kind);
         self

@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::deadline::{Deadline, FOR_A_CONNECTION, RUNNING, Stop, TO_WRITE};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::job::{Choices, GivenUp, Home, Write};
+use crate::job::{Caller, Choices, GivenUp, Home, Write, returned};
 use crate::lane::NoTurn;
 use crate::lead::Lead;
 use crate::place::{Link, on_blocking_thread_linked};
@@ -24,7 +24,8 @@ use crate::receipt::{ReceiptEntry, WriteOutcome, WriteReceipt};
 use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
 use crate::transaction::{Transaction, TransactionKind};
-use crate::writing::committed;
+use crate::write_queue::Seat;
+use crate::writing::{Seated, committed};
 
 impl Engine {
     /// Runs a closure on a pooled connection.
@@ -130,7 +131,7 @@ impl Engine {
             return Err(passed);
         }
         if self.writes.push(job).map_err(|reason| self.no_turn(reason))? {
-            self.lead_queue(home.as_ref());
+            self.lead_queue(home.as_ref(), || caller.has_run());
         }
         let limit = self.in_force().acquire_timeout();
         let answer = {
@@ -144,6 +145,7 @@ impl Engine {
                     // Once it has begun, its own statements say how long they wait.
                     waits = false;
                     if caller.give_up() {
+                        Lead::begin_if_sent(self);
                         return Poll::Ready(Err(self.no_turn(NoTurn::TimedOut(since.elapsed()))));
                     }
                 }
@@ -160,20 +162,32 @@ impl Engine {
             // Too late for that: perhaps it is committed already.
             None => Some(caller.answer().await),
         };
-        match (&deadline, caller.given_up()) {
-            (Some(deadline), Some(given_up)) => {
-                let doing = match given_up {
-                    GivenUp::Waiting => TO_WRITE,
-                    GivenUp::Running => RUNNING,
-                };
-                Err(deadline.passed_while(doing, answer.and_then(Result::err)))
-            }
-            _ => answer.unwrap_or_else(|| panic!("BUG: nobody gave the write up")),
-        }
+        told(deadline.as_ref(), &caller, answer)
     }
 
-    /// The same on the calling thread, in a transaction of its own.
-    pub(crate) fn write_blocking_with<T>(
+    /// The same on the calling thread.
+    pub(crate) fn write_blocking_with<T, W>(self: &Arc<Self>, options: CallOptions, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let limit = options.limit();
+        let entry = options.receipt.as_ref().map(WriteReceipt::begin);
+        self.may_wait_to_write()?;
+        let choices = Choices { priority: options.priority, placement: options.placement, entry };
+        let (job, caller) = Write::chosen(work, options.kind, Home::Thread(Seat::new()), choices);
+        let mut seated = Seated { engine: self, caller };
+        let deadline = limit.map(|limit| self.deadline(limit, TO_WRITE, Arc::<Write<T, W>>::clone(&job)));
+        if let Some(deadline) = &deadline {
+            deadline.check()?;
+        }
+        let leads = self.writes.push(job).map_err(|reason| self.no_turn(reason))?;
+        let outcome = self.wait_on_thread(&mut seated, leads, deadline.as_ref())?;
+        told(deadline.as_ref(), &seated.caller, outcome.map(returned))
+    }
+
+    /// The same in a transaction of its own, for a closure that stays on the calling thread.
+    pub(crate) fn transaction_blocking_with<T>(
         self: &Arc<Self>,
         options: &CallOptions,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
@@ -211,9 +225,8 @@ impl Engine {
         let left = deadline.map(|(deadline, _)| deadline.left());
         let limit = self.in_force().acquire_timeout();
         let limit = left.map_or(limit, |left| left.min(limit));
-        self.writes.lead_blocking(limit, priority).map_err(|reason| self.no_turn(reason))?;
         // Passes the lead on when this returns, after the connection has gone back: the next writer finds it.
-        let _lead = Lead::new(self);
+        let _lead = self.lead_in_turn(limit, priority)?;
         let lease = self.lease_blocking_within(deadline.map(|(deadline, _)| deadline.left()))?;
         self.run(&lease, Use::Write, deadline.map(|(_, link)| link), |connection| {
             committed(connection, kind, |transaction| {
@@ -229,5 +242,23 @@ impl Engine {
 
     fn deadline(&self, limit: Duration, doing: &'static str, stops: Arc<dyn Stop>) -> Deadline {
         Deadline::begin(self.timers(), limit, doing, stops)
+    }
+}
+
+/// What a caller is told: what came of its write, or that its time was over before that was certain.
+fn told<T: Send + 'static, W>(
+    deadline: Option<&Deadline>,
+    caller: &Caller<T, W>,
+    answer: Option<Result<T>>,
+) -> Result<T> {
+    match (deadline, caller.given_up()) {
+        (Some(deadline), Some(given_up)) => {
+            let doing = match given_up {
+                GivenUp::Waiting => TO_WRITE,
+                GivenUp::Running => RUNNING,
+            };
+            Err(deadline.passed_while(doing, answer.and_then(Result::err)))
+        }
+        _ => answer.unwrap_or_else(|| panic!("BUG: nobody gave the write up")),
     }
 }

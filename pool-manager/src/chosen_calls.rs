@@ -217,13 +217,18 @@ impl Blocking<'_> {
         self.engine().call_blocking_with(Use::Read, &options, work)
     }
 
-    /// As [`DatabaseManager::write_with`].
+    /// As [`DatabaseManager::write_with`]. As with [`write`](Self::write), the closure may run on another thread; one that borrows from
+    /// its thread goes to [`transaction_with`](Self::transaction_with).
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn write_with<T>(&self, options: CallOptions, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        self.engine().write_blocking_with(&options, work)
+    pub fn write_with<T: Send + 'static>(
+        &self,
+        options: CallOptions,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.engine().write_blocking_with(options, work)
     }
 
     /// Runs a closure in a transaction of its own; see [`DatabaseManager::transaction`].
@@ -245,7 +250,7 @@ impl Blocking<'_> {
         options: impl Into<CallOptions>,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.engine().write_blocking_with(&options.into().alone(), work)
+        self.engine().transaction_blocking_with(&options.into().alone(), work)
     }
 
     /// As [`DatabaseManager::execute_pooled_transaction_with`].

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::job::apart;
 use crate::lane::{Turn, TurnQueue};
 use crate::place::Link;
 
@@ -118,7 +119,7 @@ impl Alarm {
             stops.stop();
         }
         if let Some(waker) = waker {
-            waker.wake();
+            apart(|| waker.wake());
         }
     }
 }
@@ -181,16 +182,21 @@ impl Deadline {
             if let Poll::Ready(done) = call.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
-            let mut state = self.alarm.state.lock();
-            if state.passed {
-                return Poll::Ready(None);
-            }
-            let old = state.waker.replace(context.waker().clone());
-            drop(state);
-            drop(old);
-            Poll::Pending
+            if self.poll_passed(context) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// Tells whether the time is over; if not, who asks is woken when it is.
+    pub(crate) fn poll_passed(&self, context: &mut Context<'_>) -> bool {
+        let mut state = self.alarm.state.lock();
+        if state.passed {
+            return true;
+        }
+        let old = state.waker.replace(context.waker().clone());
+        drop(state);
+        drop(old);
+        false
     }
 
     /// The error of a call whose time is over.

@@ -176,6 +176,16 @@ pub(crate) fn outcome<T>(
     returned.map(|returned| transaction.session().explain(returned))
 }
 
+/// Does something with what belongs to a caller: its waker, or a destructor of its result or closure. If that panics, it is nobody's panic who
+/// is at work here.
+pub(crate) fn apart(run: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        // It may have such a destructor itself.
+        std::mem::forget(panic);
+        tracing::warn!(target: "pool_manager", "the waker or a destructor of one who wrote panicked");
+    }
+}
+
 /// What is to be told of a closure after the transaction that it ran in was committed or failed.
 pub(crate) fn after<T>(outcome: Outcome<T>, committed: Result<()>) -> Outcome<T> {
     match (outcome, committed) {
@@ -253,8 +263,9 @@ where
         };
         let is_in = matches!(outcome, Ok(Ok(_))) && failed.is_none() && !self.is_given_up();
         self.settle(if is_in { WriteOutcome::Committed } else { WriteOutcome::RolledBack });
+        let outcome = catch_unwind(AssertUnwindSafe(|| after(outcome, failed.map_or(Ok(()), Err)))).unwrap_or_else(Err);
         // A caller that has gone away wants no answer.
-        let _ = tell.send(after(outcome, failed.map_or(Ok(()), Err)));
+        apart(|| drop(tell.send(outcome)));
     }
 
     fn refuse(&self, error: Error) {
@@ -269,8 +280,8 @@ where
             }
         };
         self.settle(WriteOutcome::RolledBack);
-        let _ = tell.send(Ok(Err(error)));
-        drop(work);
+        apart(|| drop(tell.send(Ok(Err(error)))));
+        apart(|| drop(work));
     }
 
     fn waited(&self) -> Duration {
@@ -341,9 +352,16 @@ impl<T: Send + 'static, W> Caller<T, W> {
         })
     }
 
+    /// The same for a thread. In a task tokio would let it have nothing any more once the task has had its share, and a thread can't
+    /// come again later.
+    pub(crate) fn poll_answer_on_thread(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T>> {
+        let mut waiting = tokio::task::unconstrained(std::future::poll_fn(|context| self.poll_answer(context)));
+        Pin::new(&mut waiting).poll(context)
+    }
+
     /// Tells whether the write waits no longer.
     pub(crate) fn has_run(&self) -> bool {
-        matches!(*self.write.stage.lock(), Stage::Over)
+        matches!(*self.write.stage.lock(), Stage::Over | Stage::TakenBack(..))
     }
 
     /// Where the caller waits, if that is a thread.
@@ -359,7 +377,7 @@ impl<T: Send + 'static, W> Drop for Caller<T, W> {
     /// One that waits does not run; one that runs is interrupted where that harms nobody else, and undone in any case.
     fn drop(&mut self) {
         if !self.answered && !self.give_up() {
-            self.write.abandon();
+            self.run_out();
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a lead ends only with the queue empty, or in the hands of another.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::write_queue::Next;
+use crate::write_queue::{Next, Taken};
 
 /// The lead of an engine's write queue. Dropped without having ended it passes the lead on, so that nobody waits for ever.
 pub(crate) struct Lead {
@@ -28,14 +29,49 @@ impl Lead {
         Self { engine: Arc::clone(engine), passed: false, sent: false }
     }
 
-    /// Works the queue off, on a blocking thread where there is a runtime.
-    pub(crate) fn begin(mut self, runtime: Option<&Handle>) {
+    /// Works the queue off, on a blocking thread where there is a runtime, and until `done` where there is none: then it is the thread of a
+    /// caller who has other things to do.
+    pub(crate) fn begin(self, runtime: Option<&Handle>, done: impl Fn() -> bool) {
         match runtime {
-            Some(runtime) => {
-                self.sent = true;
-                drop(runtime.spawn_blocking(move || self.work_off()));
-            }
-            None => self.work_off(),
+            Some(runtime) => self.send(runtime),
+            None => self.work_off_until(done),
+        }
+    }
+
+    /// Sends it to a thread of a runtime. Until that begins, a thread that waits may take it: the runtime may have no thread to spare.
+    fn send(mut self, runtime: &Handle) {
+        let engine = Arc::clone(&self.engine);
+        self.sent = true;
+        engine.writes.send_lead();
+        // Panics where no thread can be started; then what was sent stays somewhere in the runtime.
+        let sent = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || self.arrive()))));
+        if sent.is_err() && engine.writes.take_sent_lead() {
+            Self::begin_on_thread(&engine);
+        }
+    }
+
+    fn arrive(mut self) {
+        if !self.engine.writes.take_sent_lead() {
+            self.passed = true;
+            return;
+        }
+        self.sent = false;
+        while let Next::Job(taken) = self.engine.writes.next() {
+            let Some(lease) = self.engine.try_lease() else {
+                self.engine.put_back(taken);
+                // Who holds a connection may be waiting for this very thread.
+                return self.go_on_elsewhere();
+            };
+            self.engine.writes.count(taken.entry.waited());
+            self.engine.run_batch(&taken.entry, lease);
+        }
+        self.passed = true;
+    }
+
+    fn go_on_elsewhere(mut self) {
+        match Self::start_thread(&self.engine) {
+            Ok(()) => self.passed = true,
+            Err(_) => self.work_off_until(|| false),
         }
     }
 
@@ -46,27 +82,35 @@ impl Lead {
 
     /// Works the queue off on a thread of its own.
     fn begin_on_thread(engine: &Arc<Engine>) {
-        let leader = Arc::clone(engine);
-        let started =
-            std::thread::Builder::new().name("pool-write".to_owned()).spawn(move || Self::new(&leader).work_off());
-        if let Err(source) = started {
+        if let Err(source) = Self::start_thread(engine) {
             let source = Arc::new(Error::System { what: "starting a thread that writes", source });
-            engine.writes.refuse_all(|| Error::CommitFailed(Arc::clone(&source)));
+            engine.writes.refuse_all(|| Error::Shared(Arc::clone(&source)));
         }
     }
 
-    fn work_off(mut self) {
-        self.sent = false;
-        self.work_off_until(|| false);
+    /// Looks after a lead that has been on its way for as long as a task is ready to wait.
+    pub(crate) fn begin_if_sent(engine: &Arc<Engine>) {
+        if engine.writes.take_sent_lead() {
+            Self::begin_on_thread(engine);
+        }
+    }
+
+    fn start_thread(engine: &Arc<Engine>) -> std::io::Result<()> {
+        let leader = Arc::clone(engine);
+        let thread = std::thread::Builder::new().name("pool-write".to_owned());
+        thread.spawn(move || Self::new(&leader).work_off_until(|| false)).map(drop)
     }
 
     /// Works the queue off until `done`, and passes the lead on then.
     pub(crate) fn work_off_until(mut self, done: impl Fn() -> bool) {
         while !done() {
             match self.engine.writes.next() {
-                Next::Job(job) => {
+                Next::Job(Taken { entry: job, .. }) => {
                     self.engine.writes.count(job.waited());
-                    self.engine.run_batch(&job);
+                    match self.engine.lease_blocking() {
+                        Ok(lease) => self.engine.run_batch(&job, lease),
+                        Err(error) => job.refuse(error),
+                    }
                 }
                 Next::Over => {
                     self.passed = true;
@@ -79,13 +123,13 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if self.passed {
+        if self.passed || (self.sent && !self.engine.writes.take_sent_lead()) {
             return;
         }
         let Some(job) = self.engine.writes.pass_on() else { return };
         match job.runtime() {
             // The next one's runtime has threads for it; but one that shuts down drops what it is sent, and then that is here again.
-            Some(runtime) if !self.sent && !std::thread::panicking() => Self::new(&self.engine).begin(Some(runtime)),
+            Some(runtime) if !self.sent && !std::thread::panicking() => Self::new(&self.engine).send(runtime),
             _ => Self::begin_on_thread(&self.engine),
         }
     }

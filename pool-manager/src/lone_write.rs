@@ -20,7 +20,7 @@ use crate::nesting::Running;
 use crate::session::{Ticket, Use};
 use crate::sites::Site;
 use crate::transaction::{Transaction, TransactionKind};
-use crate::write_queue::{Job, Ran};
+use crate::write_queue::{Job, Ran, Taken};
 use crate::writing::{Carried, First};
 
 /// For how long others may join: it is the caller's thread.
@@ -74,14 +74,15 @@ impl Engine {
         }
     }
 
-    /// Has the queue worked off, for a caller whose write was the first in it: here, if that write may run here.
-    pub(crate) fn lead_queue(self: &Arc<Self>, runtime: Option<&Handle>) {
+    /// Has the queue worked off, for a caller whose write was the first in it: here, if that write may run here. Where there is no runtime
+    /// it is worked off here in any case, until the write is `done`.
+    pub(crate) fn lead_queue(self: &Arc<Self>, runtime: Option<&Handle>, done: impl Fn() -> bool) {
         let lead = Lead::new(self);
         let since = Instant::now();
         if self.write_next_here() {
             lead.go_on_here(since + TOGETHER);
         } else {
-            lead.begin(runtime);
+            lead.begin(runtime, done);
         }
     }
 
@@ -89,20 +90,27 @@ impl Engine {
     /// none.
     pub(crate) fn write_next_here(&self) -> bool {
         let may = |job: &dyn Job| self.may_write_here(job.site(), job.own_transaction(), job.placement());
-        let Some(first) = self.writes.next_if(may) else { return false };
+        let Some(taken) = self.writes.next_if(may) else { return false };
+        let first = Arc::clone(&taken.entry);
         let since = Instant::now();
         let run = |transaction: &Transaction<'_>, connection: &Connection, ticket| {
             first.run(transaction, connection.session(), ticket, true)
         };
         let Some(carried) = self.carry_out_here(first.own_transaction(), First::of(&*first), since, run) else {
-            if let Err(reason) = self.writes.push_first(Arc::clone(&first)) {
-                first.refuse(self.no_turn(reason));
-            }
+            self.put_back(taken);
             return false;
         };
         self.writes.count(first.waited());
         first.answer(carried.tell_others().err());
         true
+    }
+
+    /// Puts a job back that could not begin.
+    pub(crate) fn put_back(&self, taken: Taken) {
+        let job = Arc::clone(&taken.entry);
+        if let Err(reason) = self.writes.put_back(taken) {
+            job.refuse(self.no_turn(reason));
+        }
     }
 
     /// Carries a write out on this thread if that can begin at once.

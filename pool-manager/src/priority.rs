@@ -27,10 +27,23 @@ impl Priority {
 }
 
 /// A place in the line.
-struct Place<E> {
-    entry: E,
+#[derive(Debug)]
+pub(crate) struct Place<E> {
+    pub(crate) entry: E,
     priority: Priority,
     overtaken: u32,
+}
+
+impl<E> Place<E> {
+    /// For one whom nobody has overtaken yet.
+    pub(crate) fn new(entry: E, priority: Priority) -> Self {
+        Self { entry, priority, overtaken: 0 }
+    }
+
+    /// The place of what this one's entry stands for.
+    pub(crate) fn map<T>(self, of: impl FnOnce(E) -> T) -> Place<T> {
+        Place { entry: of(self.entry), priority: self.priority, overtaken: self.overtaken }
+    }
 }
 
 /// Those who wait, the next one first.
@@ -46,16 +59,16 @@ impl<E> Line<E> {
     /// Lets one join, as far in front as its priority brings it.
     #[inline]
     pub(crate) fn join(&mut self, entry: E, priority: Priority) {
-        let place = Place { entry, priority, overtaken: 0 };
+        let place = Place::new(entry, priority);
         match self.0.back() {
             Some(last) if last.priority < priority => self.overtake(place),
             _ => self.0.push_back(place),
         }
     }
 
-    /// Lets one join before all others, for it was there before them.
-    pub(crate) fn put_first(&mut self, entry: E, priority: Priority) {
-        self.0.push_front(Place { entry, priority, overtaken: 0 });
+    /// Puts a place before all others, for it was there before them. Who overtook it before still counts.
+    pub(crate) fn put_first(&mut self, place: Place<E>) {
+        self.0.push_front(place);
     }
 
     #[cold]
@@ -71,8 +84,8 @@ impl<E> Line<E> {
         self.0.front().map(|place| &place.entry)
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<E> {
-        self.0.pop_front().map(|place| place.entry)
+    pub(crate) fn pop_front(&mut self) -> Option<Place<E>> {
+        self.0.pop_front()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,5 +133,21 @@ mod tests {
         let before = 2..1 + most;
         let after = 1 + most..2 + 2 * most;
         assert_eq!(served, before.chain([1, 0]).chain(after).collect::<Vec<_>>());
+    }
+    #[test]
+    fn who_is_put_back_is_not_overtaken_anew() {
+        let most = Priority::MOST_OVERTAKEN;
+        let mut line = Line::default();
+        line.join(0, Priority::Low);
+        for name in 1..=most {
+            line.join(name, Priority::High);
+        }
+        for name in 1..=most {
+            assert_eq!(line.pop_front().expect("somebody").entry, name);
+        }
+        let low = line.pop_front().expect("somebody");
+        line.put_first(low);
+        line.join(most + 1, Priority::High);
+        assert_eq!(line.into_entries().collect::<Vec<_>>(), [0, most + 1]);
     }
 }

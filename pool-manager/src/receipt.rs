@@ -8,6 +8,8 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::job::apart;
+
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -134,7 +136,7 @@ impl ReceiptEntry {
         state.outcome = outcome;
         drop(state);
         shared.settled.notify_all();
-        shared.notify.notify_waiters();
+        apart(|| shared.notify.notify_waiters());
     }
 }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use pool_config::WorkPlacement;
 
 use crate::lane::{NoTurn, Turn, TurnQueue};
-use crate::priority::{Line, Priority};
+use crate::priority::{Line, Place, Priority};
 use crate::session::{Session, Ticket};
 use crate::sites::Site;
 use crate::transaction::{Transaction, TransactionKind};
@@ -69,9 +69,19 @@ enum Entry {
     Seat(Arc<Seat>),
 }
 
+impl Entry {
+    fn into_job(self) -> Arc<dyn Job> {
+        let Self::Job(job) = self else { panic!("BUG: it is a job") };
+        job
+    }
+}
+
+/// A job that was taken out of the queue, with its place, so that it can be put back.
+pub(crate) type Taken = Place<Arc<dyn Job>>;
+
 /// What comes next.
 pub(crate) enum Next {
-    Job(Arc<dyn Job>),
+    Job(Taken),
     /// The lead has passed to a thread that waited for it, or there is nothing left and nobody has it.
     Over,
 }
@@ -124,10 +134,36 @@ impl Seat {
     }
 }
 
+/// How a thread waits that looks now and then whether it is needed itself: at first soon, then ever less often.
+#[derive(Debug)]
+pub(crate) struct Patience(Duration);
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(5);
+    const LAST: Duration = Duration::from_secs(1);
+
+    pub(crate) const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    /// Parks the thread for `limit` at most. True: it is time to look.
+    pub(crate) fn park(&mut self, limit: Duration) -> bool {
+        let since = Instant::now();
+        std::thread::park_timeout(limit.min(self.0));
+        let is_over = since.elapsed() >= self.0;
+        if is_over {
+            self.0 = (self.0 * 2).min(Self::LAST);
+        }
+        is_over
+    }
+}
+
 struct Queue {
     entries: Line<Entry>,
     /// Whether somebody has the lead.
     led: bool,
+    /// Whether the lead is on its way to a thread of a runtime, which may have none to spare. Whoever takes it first has it.
+    sent: bool,
     closed: bool,
 }
 
@@ -154,7 +190,7 @@ impl WriteQueue {
         let time = TurnQueue::new(1);
         let taken = time.turn_blocking(Duration::ZERO).unwrap_or_else(|_| panic!("BUG: nobody else has this turn"));
         Self {
-            queue: Mutex::new(Queue { entries: Line::default(), led: false, closed: false }),
+            queue: Mutex::new(Queue { entries: Line::default(), led: false, sent: false, closed: false }),
             waiting: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             waited: AtomicU64::new(0),
@@ -174,12 +210,17 @@ impl WriteQueue {
 
     /// Adds a job before all others, for who has the lead.
     pub(crate) fn push_first(&self, job: Arc<dyn Job>) -> Result<(), NoTurn> {
+        let priority = job.priority();
+        self.put_back(Place::new(job, priority))
+    }
+
+    /// Puts a job back that could not begin, for who has the lead.
+    pub(crate) fn put_back(&self, taken: Taken) -> Result<(), NoTurn> {
         let mut queue = self.queue.lock();
         if queue.closed {
             return Err(NoTurn::Closed);
         }
-        let priority = job.priority();
-        queue.entries.put_first(Entry::Job(job), priority);
+        queue.entries.put_first(taken.map(Entry::Job));
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -196,8 +237,19 @@ impl WriteQueue {
         Ok(!std::mem::replace(&mut queue.led, true))
     }
 
-    /// Waits on the calling thread for the lead.
-    pub(crate) fn lead_blocking(&self, limit: Duration, priority: Priority) -> Result<(), NoTurn> {
+    /// Puts the lead on its way, for who has it.
+    pub(crate) fn send_lead(&self) {
+        self.queue.lock().sent = true;
+    }
+
+    /// Takes the lead if it is on its way.
+    pub(crate) fn take_sent_lead(&self) -> bool {
+        std::mem::take(&mut self.queue.lock().sent)
+    }
+
+    /// Waits on the calling thread for the lead. When that takes long and the lead is on its way to a thread that does not come, this
+    /// one takes it and calls `work_off`, which ends when the lead has passed to somebody.
+    pub(crate) fn lead_blocking(&self, limit: Duration, priority: Priority, work_off: impl Fn()) -> Result<(), NoTurn> {
         let since = Instant::now();
         let seat = {
             let mut queue = self.queue.lock();
@@ -213,6 +265,7 @@ impl WriteQueue {
             self.waiting.fetch_add(1, Ordering::Relaxed);
             seat
         };
+        let mut patience = Patience::new();
         loop {
             let waited = since.elapsed();
             {
@@ -230,7 +283,9 @@ impl WriteQueue {
                     SeatState::Waiting => {}
                 }
             }
-            std::thread::park_timeout(limit - waited);
+            if patience.park(limit - waited) && self.take_sent_lead() {
+                work_off();
+            }
         }
     }
 
@@ -246,23 +301,15 @@ impl WriteQueue {
     pub(crate) fn next(&self) -> Next {
         let mut queue = self.queue.lock();
         loop {
-            match queue.entries.pop_front() {
-                None => {
-                    queue.led = false;
-                    return Next::Over;
-                }
-                Some(Entry::Seat(seat)) => {
-                    self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    if seat.grant() {
-                        return Next::Over;
-                    }
-                }
-                Some(Entry::Job(job)) => {
-                    self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    if job.is_waiting() {
-                        return Next::Job(job);
-                    }
-                }
+            let Some(place) = queue.entries.pop_front() else {
+                queue.led = false;
+                return Next::Over;
+            };
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match &place.entry {
+                Entry::Seat(seat) if seat.grant() => return Next::Over,
+                Entry::Job(job) if job.is_waiting() => return Next::Job(place.map(Entry::into_job)),
+                _ => {}
             }
         }
     }
@@ -274,7 +321,7 @@ impl WriteQueue {
     }
 
     /// Takes the next job if it is one that `fits`; the lead stays where it is.
-    pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Arc<dyn Job>> {
+    pub(crate) fn next_if(&self, fits: impl Fn(&dyn Job) -> bool) -> Option<Taken> {
         let mut queue = self.queue.lock();
         loop {
             match queue.entries.front()? {
@@ -282,10 +329,10 @@ impl WriteQueue {
                 Entry::Job(job) if job.is_waiting() && !fits(&**job) => return None,
                 Entry::Job(_) => {}
             }
-            let Some(Entry::Job(job)) = queue.entries.pop_front() else { panic!("BUG: the first was a job") };
+            let taken = queue.entries.pop_front()?.map(Entry::into_job);
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if job.is_waiting() {
-                return Some(job);
+            if taken.entry.is_waiting() {
+                return Some(taken);
             }
         }
     }

@@ -21,9 +21,10 @@ use pool_stmt::statement;
 use tokio::runtime::Handle;
 
 use crate::connection::Connection;
+use crate::deadline::Deadline;
 use crate::engine::{Engine, Lease};
 use crate::error::{Error, Result};
-use crate::job::{self, Caller, Home, Write, after, returned};
+use crate::job::{self, Caller, Home, Outcome, Write, after, returned};
 use crate::lane::NoTurn;
 use crate::lead::Lead;
 use crate::lone_write::Tried;
@@ -33,7 +34,7 @@ use crate::priority::Priority;
 use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
 use crate::transaction::{self, Transaction, TransactionKind};
-use crate::write_queue::{Job, Ran, Seat};
+use crate::write_queue::{Job, Patience, Ran, Seat, Taken};
 
 impl Engine {
     /// Runs a closure in a transaction: its own, of the given kind, or one that it shares with other writes.
@@ -56,7 +57,7 @@ impl Engine {
             None => self.writes.push(job).map(|leads| leads.then(|| Lead::new(self))),
         };
         if let Some(lead) = pushed.map_err(|reason| self.no_turn(reason))? {
-            lead.begin(home.as_ref());
+            lead.begin(home.as_ref(), || caller.has_run());
         }
         let limit = self.in_force().acquire_timeout();
         let in_time = {
@@ -71,7 +72,10 @@ impl Engine {
         };
         match in_time {
             Some(outcome) => returned(outcome),
-            None if caller.give_up() => Err(self.no_turn(NoTurn::TimedOut(since.elapsed()))),
+            None if caller.give_up() => {
+                Lead::begin_if_sent(self);
+                Err(self.no_turn(NoTurn::TimedOut(since.elapsed())))
+            }
             // It has begun: from here on its own statements say how long they wait.
             None => returned(std::future::poll_fn(|context| caller.poll_answer(context)).await),
         }
@@ -84,12 +88,18 @@ impl Engine {
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
         self.may_wait_to_write()?;
-        let limit = self.in_force().acquire_timeout();
-        self.writes.lead_blocking(limit, Priority::Normal).map_err(|reason| self.no_turn(reason))?;
         // Passes the lead on when this returns, after the connection has gone back: the next writer finds it.
-        let _lead = Lead::new(self);
+        let _lead = self.lead_in_turn(self.in_force().acquire_timeout(), Priority::Normal)?;
         let lease = self.lease_blocking()?;
         self.run(&lease, Use::Write, None, |connection| committed(connection, kind, work))
+    }
+
+    /// Waits on this thread for the lead.
+    pub(crate) fn lead_in_turn(self: &Arc<Self>, limit: Duration, priority: Priority) -> Result<Lead> {
+        let since = Instant::now();
+        let work_off = || Lead::new(self).work_off_until(|| since.elapsed() >= limit);
+        self.writes.lead_blocking(limit, priority, work_off).map_err(|reason| self.no_turn(reason))?;
+        Ok(Lead::new(self))
     }
 
     /// The same for a closure that can leave the thread: it shares its transaction with other writes.
@@ -132,19 +142,36 @@ impl Engine {
         T: Send + 'static,
         W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
-        let since = Instant::now();
         let (job, caller) = Write::new(work, None, Home::Thread(Seat::new()));
         let leads = self.writes.push(job).map_err(|reason| self.no_turn(reason))?;
-        let mut seated = Seated { engine: self, caller };
+        match self.wait_on_thread(&mut Seated { engine: self, caller }, leads, None)? {
+            Some(outcome) => returned(outcome),
+            None => panic!("BUG: it has no deadline"),
+        }
+    }
+
+    /// Waits on this thread for the answer to a write that stands in the queue, and works the queue off where that falls to it. `None`: its
+    /// time was over, and it was given up.
+    pub(crate) fn wait_on_thread<T: Send + 'static, W>(
+        self: &Arc<Self>,
+        seated: &mut Seated<'_, T, W>,
+        leads: bool,
+        deadline: Option<&Deadline>,
+    ) -> Result<Option<Outcome<T>>> {
+        let since = Instant::now();
         if leads {
             Lead::new(self).work_off_until(|| seated.caller.has_run());
         }
         let waker = parking::waker();
         let mut context = Context::from_waker(&waker);
         let mut limit = self.in_force().acquire_timeout();
-        let outcome = loop {
-            if let Poll::Ready(outcome) = seated.caller.poll_answer(&mut context) {
-                break outcome;
+        let mut patience = Patience::new();
+        loop {
+            if let Poll::Ready(outcome) = seated.caller.poll_answer_on_thread(&mut context) {
+                return Ok(Some(outcome));
+            }
+            if deadline.is_some_and(|deadline| deadline.poll_passed(&mut context)) && seated.caller.run_out() {
+                return Ok(None);
             }
             if seated.seat().take_lead() {
                 Lead::new(self).work_off_until(|| seated.caller.has_run());
@@ -158,10 +185,11 @@ impl Engine {
                 // It has begun: from here on its own statements say how long they wait.
                 limit = Duration::MAX;
             }
-            std::thread::park_timeout(limit - waited);
-        };
-        drop(seated);
-        returned(outcome)
+            if patience.park(limit - waited) && self.writes.take_sent_lead() {
+                // No thread has come for it.
+                Lead::new(self).work_off_until(|| seated.caller.has_run());
+            }
+        }
     }
 
     /// Tells whether this thread may wait for the lead, or holds itself what it would wait for.
@@ -174,11 +202,7 @@ impl Engine {
     }
 
     /// Runs a job, and those after it that may share its transaction, and tells their callers.
-    pub(crate) fn run_batch(&self, first: &Arc<dyn Job>) {
-        let lease = match self.lease_blocking() {
-            Ok(lease) => lease,
-            Err(error) => return first.refuse(error),
-        };
+    pub(crate) fn run_batch(&self, first: &Arc<dyn Job>, lease: Lease) {
         let whole = first.site().whole();
         // Of what is known to be quick nothing is to be found out here.
         let stopwatch = (!self.sites.is_quick(whole)).then(Stopwatch::start);
@@ -276,7 +300,7 @@ impl Engine {
                 break;
             }
             checked = true;
-            let Some(job) = self.writes.next_if(fits) else { break };
+            let Some(Taken { entry: job, .. }) = self.writes.next_if(fits) else { break };
             connection.set_shared(true);
             ended = self.run_member(connection, transaction, &job, others);
             connection.set_shared(false);
@@ -410,9 +434,9 @@ impl Carried {
 }
 
 /// A thread that waits for the answer to its write. Dropped it passes the lead on, if that was given to it.
-struct Seated<'e, T: Send + 'static, W> {
-    engine: &'e Arc<Engine>,
-    caller: Caller<T, W>,
+pub(crate) struct Seated<'e, T: Send + 'static, W> {
+    pub(crate) engine: &'e Arc<Engine>,
+    pub(crate) caller: Caller<T, W>,
 }
 
 impl<T: Send + 'static, W> Seated<'_, T, W> {

@@ -294,7 +294,7 @@ fn as_a_thread(db: &DatabaseManager, caller: usize, round: usize) -> Result<u64>
         3 => db.write_many(1..=8, |tx, id| add(tx, id)),
         4 => db.write(move |tx| make_and_drop(tx, caller)).map(|()| 0),
         5 => db.execute_with_pool(|conn| add(conn, id)).map(|()| 1),
-        6 => db.write_with(options, |tx| read_modify_write(tx, id)).map(|()| 1),
+        6 => db.write_with(options, move |tx| read_modify_write(tx, id)).map(|()| 1),
         _ => db.read_with(options, sum).map(|_| 0),
     }
 }

@@ -22,6 +22,7 @@ mod forks;
 mod grouping;
 mod grouping_threads;
 mod lane;
+mod leading;
 mod live;
 mod opening;
 mod promises;
