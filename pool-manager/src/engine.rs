@@ -425,7 +425,7 @@ impl Engine {
             tracing::debug!(target: "pool_manager", database = &*self.database.name, %error, "PRAGMA optimize skipped");
         }
         if !anchor.checkpoint(wait, || self.database.give_up_snapshots())? {
-            tracing::info!(target: "pool_manager", database = self.name(), waited = ?wait, "the log stays: somebody reads from it");
+            tracing::info!(target: "pool_manager", database = self.name(), checkpoint_timeout = ?wait, "the log stays: somebody reads from it");
         }
         Ok(())
     }
