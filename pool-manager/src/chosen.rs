@@ -23,6 +23,7 @@ use crate::priority::Priority;
 use crate::receipt::{ReceiptEntry, WriteOutcome, WriteReceipt};
 use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
+use crate::thread_time::Began;
 use crate::transaction::{Transaction, TransactionKind};
 use crate::write_queue::Seat;
 use crate::writing::{Seated, committed};
@@ -69,9 +70,9 @@ impl Engine {
         let lease = self.lease().await?;
         let placement = options.placement.unwrap_or_else(|| self.in_force().work_placement());
         if self.may_run_here(usage, site, &lease, placement) {
-            let since = Instant::now();
+            let began = Began::now();
             let done = self.run(&lease, usage, Some(&link), work);
-            self.sites.ran_here(site, since.elapsed());
+            self.sites.ran_here(site, began);
             return done;
         }
         let engine = Arc::clone(self);

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pool_config::{PoolConfig, WorkPlacement};
@@ -33,6 +33,7 @@ use crate::reconfigure::{Settings, pool_options, refused};
 use crate::session::{LongReader, Use};
 use crate::sites::{Site, Sites, Stopwatch};
 use crate::stats::{PoolStats, rate};
+use crate::thread_time::Began;
 use crate::weight::Weights;
 use crate::write_queue::WriteQueue;
 
@@ -266,9 +267,9 @@ impl Engine {
         let lease = self.lease().await?;
         let site = Site::of::<F>();
         if self.may_run_here(usage, site, &lease, self.in_force().work_placement()) {
-            let since = Instant::now();
+            let began = Began::now();
             let done = self.run(&lease, usage, None, work);
-            self.sites.ran_here(site, since.elapsed());
+            self.sites.ran_here(site, began);
             return done;
         }
         let engine = Arc::clone(self);

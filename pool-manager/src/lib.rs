@@ -148,6 +148,7 @@ mod snapshot;
 mod stats;
 mod stream;
 mod sweeper;
+mod thread_time;
 mod transaction;
 mod volatile;
 mod wal_index;

@@ -6,7 +6,7 @@
 //! thread that may wait; a caller's thread is kept no longer than what is quick takes, twice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pool_config::WorkPlacement;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::lead::Lead;
 use crate::nesting::Running;
 use crate::session::{Ticket, Use};
 use crate::sites::Site;
+use crate::thread_time::Began;
 use crate::transaction::{Transaction, TransactionKind};
 use crate::write_queue::{Job, Ran, Taken};
 use crate::writing::{Carried, First};
@@ -55,7 +56,7 @@ impl Engine {
             return Ok(Tried::Not { work, lead: None });
         }
         let lead = Lead::new(self);
-        let since = Instant::now();
+        let since = Began::now();
         let mut work = Some(work);
         let mut outcome = None;
         let carried = self.carry_out_here(own, first, since, |transaction, _, _| {
@@ -66,7 +67,7 @@ impl Engine {
             (Some(carried), Some(outcome), _) => {
                 self.writes.count(Duration::ZERO);
                 let committed = carried.tell_others();
-                lead.go_on_here(since + TOGETHER);
+                lead.go_on_here(since.at + TOGETHER);
                 Ok(Tried::Done(after(outcome, committed)))
             }
             (_, _, Some(work)) => Ok(Tried::Not { work, lead: Some(lead) }),
@@ -78,9 +79,9 @@ impl Engine {
     /// it is worked off here in any case, until the write is `done`.
     pub(crate) fn lead_queue(self: &Arc<Self>, runtime: Option<&Handle>, done: impl Fn() -> bool) {
         let lead = Lead::new(self);
-        let since = Instant::now();
+        let since = Began::now();
         if self.write_next_here() {
-            lead.go_on_here(since + TOGETHER);
+            lead.go_on_here(since.at + TOGETHER);
         } else {
             lead.begin(runtime, done);
         }
@@ -92,7 +93,7 @@ impl Engine {
         let may = |job: &dyn Job| self.may_write_here(job.site(), job.own_transaction(), job.placement());
         let Some(taken) = self.writes.next_if(may) else { return false };
         let first = Arc::clone(&taken.entry);
-        let since = Instant::now();
+        let since = Began::now();
         let run = |transaction: &Transaction<'_>, connection: &Connection, ticket| {
             first.run(transaction, connection.session(), ticket, true)
         };
@@ -118,7 +119,7 @@ impl Engine {
         &self,
         own: Option<TransactionKind>,
         first: First,
-        since: Instant,
+        since: Began,
         run: impl FnOnce(&Transaction<'_>, &Connection, Ticket) -> Ran,
     ) -> Option<Carried> {
         let lease = self.try_lease()?;
@@ -136,12 +137,12 @@ impl Engine {
         let begun = lease.transaction_with(own.unwrap_or_default());
         session.set_impatient(false);
         let run = |transaction: &Transaction<'_>| run(transaction, &lease, ticket);
-        let measured = || self.sites.ran_here(first.site, since.elapsed());
-        let carried = self.carry_out(&lease, begun.ok()?, first, since + TOGETHER, run, measured);
+        let measured = || self.sites.ran_here(first.site, since);
+        let carried = self.carry_out(&lease, begun.ok()?, first, since.at + TOGETHER, run, measured);
         drop(running);
         // Back before anybody is told: the next one finds the connection and the lane.
         drop(lease);
-        self.sites.ran_here(first.site.whole(), since.elapsed().saturating_sub(carried.sharing));
+        self.sites.ran_here_but_for(first.site.whole(), since, carried.sharing);
         Some(carried)
     }
 

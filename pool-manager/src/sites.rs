@@ -12,6 +12,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::thread_time::{Began, Usage};
+
 /// What takes longer has no place on a thread that others wait for: about twice what a hop to another thread costs. Tokio asks for no
 /// more than 10 to 100 microseconds between two points where a task lets others run.
 const QUICK: Duration = Duration::from_micros(100);
@@ -94,11 +96,25 @@ impl Sites {
         self.0[site.word].store(word(site.tag, ALONE, u64::from(u16::MAX)), Ordering::Relaxed);
     }
 
-    /// Notes that a run on a thread that others wait for took so long. If that was too long, the next one tells why: on a thread where it
-    /// can be measured.
+    /// Notes that a run which began so on a thread that others wait for ends. If it took too long, and not for want
+    /// of a processor, the next one tells why: on a thread where it can be measured.
     #[inline]
-    pub(crate) fn ran_here(&self, site: Site, took: Duration) {
-        if took > QUICK
+    pub(crate) fn ran_here(&self, site: Site, began: Began) {
+        self.ran_here_but_for(site, began, Duration::ZERO);
+    }
+
+    /// The same, where so much of the time was for others.
+    #[inline]
+    pub(crate) fn ran_here_but_for(&self, site: Site, began: Began, for_others: Duration) {
+        if began.at.elapsed() > QUICK + for_others {
+            self.seems_slow(site, began.worked(for_others));
+        }
+    }
+
+    /// `worked`: how long it did, at most, if that can be told.
+    #[cold]
+    fn seems_slow(&self, site: Site, worked: Option<Duration>) {
+        if worked.is_none_or(|worked| worked > QUICK)
             && let Some((slow, 0)) = self.read(site)
         {
             self.0[site.word].store(word(site.tag, slow, 1), Ordering::Relaxed);
@@ -117,11 +133,12 @@ impl Sites {
 
     /// Measures a run that begins now on a thread that nobody waits for; what is returned is called at its end. It is exact only where
     /// the site is not known to be quick.
-    pub(crate) fn measure(&self, site: Site, now: Instant) -> impl FnOnce() + '_ {
+    pub(crate) fn measure(&self, site: Site) -> impl FnOnce() + '_ {
         let stopwatch = (!self.is_quick(site)).then(Stopwatch::start);
+        let began = Began::now();
         move || match stopwatch {
             Some(stopwatch) => self.ran_elsewhere(site, &stopwatch),
-            None => self.ran_here(site, now.elapsed()),
+            None => self.ran_here(site, began),
         }
     }
 
@@ -151,34 +168,6 @@ pub(crate) struct Stopwatch {
     usage: Option<Usage>,
     /// How much of the time was for others.
     for_others: Duration,
-}
-
-/// What the thread has used so far.
-#[derive(Debug, Clone, Copy)]
-struct Usage {
-    worked: Duration,
-    /// How often it gave the processor up by itself, to wait for something.
-    waits: i64,
-}
-
-impl Usage {
-    #[cfg(target_os = "linux")]
-    fn now() -> Option<Self> {
-        use nix::sys::resource::{UsageWho, getrusage};
-        let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
-        let micros = |time: nix::sys::time::TimeVal| {
-            use nix::sys::time::TimeValLike as _;
-            Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0))
-        };
-        let worked = micros(usage.user_time()) + micros(usage.system_time());
-        Some(Self { worked, waits: usage.voluntary_context_switches() })
-    }
-
-    /// Elsewhere the clock on the wall has to do.
-    #[cfg(not(target_os = "linux"))]
-    fn now() -> Option<Self> {
-        None
-    }
 }
 
 impl Stopwatch {
@@ -275,7 +264,9 @@ mod tests {
         let sites = Sites::new();
         let site = site_of(&|| 1);
         sites.ran(site, QUICK);
-        sites.ran_here(site, QUICK * 9);
+        sites.seems_slow(site, Some(QUICK));
+        assert!(sites.is_quick(site), "it had no processor");
+        sites.seems_slow(site, Some(QUICK * 2));
         assert!(!sites.is_quick(site), "never twice");
         sites.ran(site, QUICK);
         assert!(sites.is_quick(site), "it was the machine");
@@ -300,7 +291,7 @@ mod tests {
         let site = site_of(&|| 1);
         sites.ran(site, QUICK);
         for _ in 0..10 {
-            sites.ran_here(site, QUICK * 9);
+            sites.seems_slow(site, None);
             sites.ran(site, QUICK * 9);
             for _ in 0..DOUBT {
                 assert!(!sites.is_quick(site));

@@ -33,6 +33,7 @@ use crate::parking;
 use crate::priority::Priority;
 use crate::session::Use;
 use crate::sites::{Site, Stopwatch};
+use crate::thread_time::Began;
 use crate::transaction::{self, Transaction, TransactionKind};
 use crate::write_queue::{Job, Patience, Ran, Seat, Taken};
 
@@ -123,9 +124,8 @@ impl Engine {
             let transaction = begin(&lease, TransactionKind::Immediate)?;
             let site = Site::of::<W>();
             let run = |transaction: &Transaction<'_>| Ran::of(outcome.insert(job::outcome(work, transaction)));
-            let since = Instant::now();
-            let measured = self.sites.measure(site, since);
-            let until = since + self.config().write_batch_time();
+            let measured = self.sites.measure(site);
+            let until = Instant::now() + self.config().write_batch_time();
             self.carry_out(&lease, transaction, First { site, shares: true }, until, run, measured)
         };
         // Back before anybody is told: the next one finds the connection and the lane.
@@ -229,9 +229,8 @@ impl Engine {
         session.enter_lane()?;
         let _running = Running::new(self, Some(self.lane()));
         let transaction = begin(lease, first.own_transaction().unwrap_or_default())?;
-        let since = Instant::now();
-        let measured = self.sites.measure(first.site(), since);
-        let until = since + self.config().write_batch_time();
+        let measured = self.sites.measure(first.site());
+        let until = Instant::now() + self.config().write_batch_time();
         let run = |transaction: &Transaction<'_>| first.run(transaction, session, ticket, true);
         Ok(Some(self.carry_out(lease, transaction, First::of(&**first), until, run, measured)))
     }
@@ -322,9 +321,9 @@ impl Engine {
             job.refuse(error.into());
             return session.has_ended(connection.is_autocommit());
         }
-        let since = Instant::now();
+        let began = Began::now();
         let mut ran = job.run(transaction, session, ticket, false);
-        self.sites.ran_here(job.site(), since.elapsed());
+        self.sites.ran_here(job.site(), began);
         let mut failed = None;
         if ran == Ran::Keep && connection.dangling_keys() != 0 {
             let violated = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY);
