@@ -2,7 +2,7 @@
 //!
 //! Owns the public calls and puts time, weight and listener together with the store. Must not know shards or the
 //! states of loads. Invariants: whatever changes an entry from outside outdates the loads of its key *before* it touches
-//! the store; hashing, weighing, predicates, listeners and destructors run outside all locks.
+//! the store; hashing, weighing, predicates, listeners and destructors run outside all locks, but for what `glance` is given.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -146,6 +146,30 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
             return None;
         }
         Some(value)
+    }
+
+    /// Returns what `take` makes of the value of a key, which spares sharing the value as [`get_if`](Self::get_if) does.
+    ///
+    /// `is` tells the key from others of the same hash: it accepts what is equal to `key`, which so may be of a type that only hashes
+    /// alike. When `take` returns something that counts as a hit. When there is no value, or its time is over, or `take` returns `None`,
+    /// nothing is counted or changed: who asks on with another call is counted by that.
+    ///
+    /// Both run while a part of the cache is locked: they must be quick and must not use the cache.
+    ///
+    /// ```
+    /// let cache = pool_cache::TtlCache::<String, Vec<u64>>::builder().build()?;
+    /// cache.insert("squares".to_owned(), vec![1, 4, 9]);
+    /// let last = cache.glance("squares", |key| key == "squares", |squares| squares.last().copied());
+    /// assert_eq!((last, cache.stats().hits), (Some(9), 1));
+    /// # Ok::<(), pool_cache::SettingError>(())
+    /// ```
+    #[inline]
+    pub fn glance<Q, T>(&self, key: &Q, is: impl Fn(&K) -> bool, take: impl FnOnce(&V) -> Option<T>) -> Option<T>
+    where
+        Q: Hash + ?Sized,
+    {
+        let shared = &*self.shared;
+        shared.store.glance(shared.store.hash(key), is, |moment| shared.clock.has_come(moment), take)
     }
 
     /// Returns the value of a key without counting, and without making its eviction less likely.

@@ -37,7 +37,8 @@
 //! - A load that would wait for itself, through any chain of loads on any threads, is told so
 //!   ([`LoadError::Recursive`]) and does not hang.
 //! - Values are shared by [`Arc`](std::sync::Arc). Hashing, weighing, predicates, loaders, listeners and the destructors of keys and
-//!   values run outside all locks; a panic in any of them, or in `Eq`, reaches the caller and leaves the cache whole.
+//!   values run outside all locks (but [`TtlCache::glance`] takes under one); a panic in any of them, or in `Eq`, reaches the caller and
+//!   leaves the cache whole.
 //! - Eviction survives scans and loops: a key that is asked for once does not push out those that are asked for often. Where what
 //!   is wanted changes, recency gains weight by itself.
 //! - No thread of its own.
@@ -52,7 +53,7 @@
 //! - The order of eviction, and that the most recent entry is kept.
 //! - That a scan leaves alone what nobody asks for meanwhile: how often a key was asked for is halved after every 30 questions for each
 //!   entry. A key that was wanted a few times before a scan as long as 100 times the capacity, and not once during it, may be gone afterwards.
-//! - `Eq` and `Clone` of keys run under a lock: they must not use the same cache.
+//! - `Eq` and `Clone` of keys, and what [`TtlCache::glance`] is given, run under a lock: they must not use the same cache.
 //! - A future from [`TtlCache::get_or_load`] that is polled once and then neither polled nor dropped keeps those who wait
 //!   waiting. A task spawned by a loader is not known to be part of the load; and a blocking loader that runs other tasks on
 //!   its thread makes them part of it.

@@ -2,7 +2,8 @@
 //!
 //! Owns which entry is found, which leaves next and why. Must not know locks, clocks, limits, listeners or loads.
 //! Invariant: an entry is in the table, in one of the two queues, under its tags and (if it expires) in the wheel, or
-//! in none of them; the only user code run here is `Eq` of keys, in [`Shard::find`], before anything has changed.
+//! in none of them; the only user code run here is `Eq` of keys, in [`Shard::find`] and [`Shard::find_entry`], before anything
+//! has changed.
 //!
 //! The policy, in the words of those it learned from: new keys wait in a *cold* queue, who has to make room there
 //! challenges the next in the *hot* queue, and the one that was asked for more often stays (TinyLFU, Einziger, Friedman and
@@ -223,6 +224,12 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, |&at| self.entries[at].key.borrow() == key).copied()
     }
 
+    /// Finds the entry of a key by another comparison.
+    #[inline]
+    pub(crate) fn find_entry(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&Entry<K, V>> {
+        self.table.find(hash, |&at| is(&self.entries[at].key)).map(|&at| &self.entries[at])
+    }
+
     /// Finds an entry with this hash that has expired.
     pub(crate) fn find_expired(&self, hash: u64, now: u64) -> Option<u32> {
         let expired = |entry: &Entry<K, V>| entry.hash == hash && entry.expires_at <= now;
@@ -232,7 +239,13 @@ impl<K, V> Shard<K, V> {
     /// Notes that somebody asked for the entry at `at`.
     #[inline]
     pub(crate) fn touch(&self, at: u32) {
-        self.entries[at].heat.touch(self.era);
+        self.touch_entry(&self.entries[at]);
+    }
+
+    /// The same for an entry at hand.
+    #[inline]
+    pub(crate) fn touch_entry(&self, entry: &Entry<K, V>) {
+        entry.heat.touch(self.era);
     }
 
     /// Puts in an entry whose key is not there. `hits` is how often entries of this shard were found, ever.

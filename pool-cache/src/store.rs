@@ -1,8 +1,8 @@
 //! The entries of a whole cache: shards behind locks, within one budget.
 //!
 //! Owns locking, the strict bounds and the counts of what enters and leaves. Must not know clocks, loads or weighers:
-//! time and weight are arguments. Invariants: one shard lock at a time; nothing of the user but `Eq` of keys runs under
-//! it (what leaves goes to [`Removals`]); no lock is held for more than [`BATCH`] removals.
+//! time and weight are arguments. Invariants: one shard lock at a time; nothing of the user but `Eq` of keys and what `glance` is
+//! given runs under it (what leaves goes to [`Removals`]); no lock is held for more than [`BATCH`] removals.
 
 mod purge;
 
@@ -236,6 +236,28 @@ impl<K, V> Store<K, V> {
         }
         guarded.hits += missed;
         Found::Alive(value)
+    }
+
+    /// Takes something of the value of the key that `is` accepts, under the lock; counts a hit if there was something to take, and else
+    /// leaves no trace.
+    #[inline]
+    pub(crate) fn glance<T>(
+        &self,
+        hash: u64,
+        is: impl Fn(&K) -> bool,
+        has_come: impl FnOnce(u64) -> bool,
+        take: impl FnOnce(&V) -> Option<T>,
+    ) -> Option<T> {
+        let mut guarded = self.cell(hash).guarded.lock();
+        let Guarded { hits, shard, .. } = &mut *guarded;
+        let entry = shard.find_entry(hash, is)?;
+        if entry.expires_at != NEVER && has_come(entry.expires_at) {
+            return None;
+        }
+        let taken = take(&entry.value)?;
+        shard.touch_entry(entry);
+        *hits += 1;
+        Some(taken)
     }
 
     /// Stores an entry, making what room it needs. `free` is asked under the shard's lock whether it may begin.

@@ -44,6 +44,36 @@ fn purge_frees_all_that_expired_and_nothing_else() {
 }
 
 #[test]
+fn a_glance_that_takes_something_is_a_hit_and_another_leaves_no_trace() {
+    let time = ManualClock::new();
+    let cache = TtlCache::<String, u32>::builder().default_ttl(SECOND).clock(time.clock()).build().unwrap();
+    cache.insert("a".to_owned(), 7);
+    let before = cache.stats();
+    let glance =
+        |key: &str, least: u32| cache.glance(key, |known| known == key, |value| (*value >= least).then_some(*value));
+    assert_eq!((glance("a", 8), glance("b", 0)), (None, None));
+    assert_eq!(cache.glance("a", |_| false, |value| Some(*value)), None, "it is another key");
+    assert_eq!(cache.stats(), before);
+    assert_eq!((glance("a", 7), cache.stats().hits), (Some(7), 1));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        cache.glance("a", |_| true, |_| -> Option<u32> { panic!("no") })
+    }));
+    assert!(panicked.is_err() && glance("a", 0) == Some(7), "the lock is free");
+    time.advance(SECOND);
+    assert_eq!((glance("a", 0), cache.stats().hits, cache.stats().misses, cache.len()), (None, 2, 0, 1));
+}
+
+#[test]
+fn glances_keep_an_entry_that_a_scan_would_push_out() {
+    let cache = TtlCache::<u32, u32>::builder().max_entries(100).shards(1).build().unwrap();
+    cache.insert(0, 0);
+    for key in 1..10_000 {
+        assert_eq!(cache.glance(&0, |known| *known == 0, |value| Some(*value)), Some(0));
+        cache.insert(key, key);
+    }
+}
+
+#[test]
 fn tags_remove_their_entries_alone() {
     let cache = TtlCache::<u32, u32>::builder().build().unwrap();
     for i in 0..1000 {
