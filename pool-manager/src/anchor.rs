@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use pool_cache::Clock;
 use pool_config::PoolConfig;
 use rusqlite::ffi;
@@ -213,29 +214,37 @@ impl Anchor {
     }
 
     /// Tells whether what was read after the stamp was taken is still true.
-    #[inline]
     pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
-        stamp.generation == self.generation
-            && match stamp.version {
-                Version::Wal(moment) => match lookout {
-                    Lookout::Always => self.ledger.holds(moment, reads),
-                    Lookout::Never => self.ledger.holds_here(moment, reads),
-                    Lookout::Every(interval, clock) => match self.is_due(interval, clock) {
-                        None => self.ledger.holds_here(moment, reads),
-                        Some(now) => {
-                            let holds = self.ledger.holds(moment, reads);
-                            if holds {
-                                self.looked.fetch_max(now, Ordering::Release);
-                            }
-                            holds
-                        }
-                    },
-                },
-                Version::Counter(_, moment) if self.identity.is_none() && !self.ledger.is_under_way() => {
-                    self.ledger.holds_here(moment, reads)
-                }
-                Version::Counter(counter, _) => self.data_version() == Some(counter),
+        let asked = || matches!(stamp.version, Version::Counter(counter, _) if self.data_version() == Some(counter));
+        self.plainly_holds(stamp, reads, lookout).unwrap_or_else(asked)
+    }
+
+    /// Tells the same; `None` where SQLite has to be asked.
+    #[inline]
+    fn plainly_holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> Option<bool> {
+        if stamp.generation != self.generation {
+            return Some(false);
+        }
+        match (stamp.version, lookout) {
+            (Version::Wal(moment), Lookout::Always) => Some(self.ledger.holds(moment, reads)),
+            (Version::Wal(moment), Lookout::Never) => Some(self.ledger.holds_here(moment, reads)),
+            (Version::Wal(moment), Lookout::Every(interval, clock)) => {
+                Some(self.holds_lately(moment, reads, interval, clock))
             }
+            (Version::Counter(_, moment), _) if self.identity.is_none() && !self.ledger.is_under_way() => {
+                Some(self.ledger.holds_here(moment, reads))
+            }
+            (Version::Counter(..), _) => None,
+        }
+    }
+
+    fn holds_lately(&self, moment: u64, reads: &Reads, interval: Duration, clock: &Clock) -> bool {
+        let Some(now) = self.is_due(interval, clock) else { return self.ledger.holds_here(moment, reads) };
+        let holds = self.ledger.holds(moment, reads);
+        if holds {
+            self.looked.fetch_max(now, Ordering::Release);
+        }
+        holds
     }
 
     /// The ledger, in WAL mode.
@@ -342,8 +351,9 @@ const LOOK_INTERVAL: u64 = 40_000_000;
 /// Where the anchor of a database lies: another one when the file was replaced, none when the database was closed.
 #[derive(Debug)]
 pub(crate) struct Anchorage {
-    anchor: RwLock<Option<Arc<Anchor>>>,
-    /// Held while another file is opened, so that one caller does it and nobody else waits.
+    /// Looked at with every hit, so by a way on which lookers don't write where others look.
+    anchor: ArcSwapOption<Anchor>,
+    /// Held while another file is opened, so that one caller does it and nobody else waits. Only closing changes `anchor` without it.
     moving: Mutex<()>,
     clock: Clock,
     /// When the file was last looked up, in nanoseconds by the clock.
@@ -355,7 +365,7 @@ pub(crate) struct Anchorage {
 impl Anchorage {
     pub(crate) fn new(anchor: Anchor) -> Self {
         Self {
-            anchor: RwLock::new(Some(Arc::new(anchor))),
+            anchor: ArcSwapOption::from_pointee(anchor),
             moving: Mutex::new(()),
             clock: Clock::system(),
             looked: AtomicU64::new(0),
@@ -396,24 +406,30 @@ impl Anchorage {
 
     /// The anchor in force; `None` after closing.
     pub(crate) fn current(&self) -> Option<Arc<Anchor>> {
-        self.anchor.read().clone()
+        self.anchor.load_full()
     }
 
     /// Takes a stamp; `None` when it can't be told now.
     #[inline]
     pub(crate) fn stamp(&self, lookout: Lookout<'_>) -> Option<Stamp> {
-        self.anchor.read().as_ref()?.stamp(lookout)
+        self.anchor.load().as_ref()?.stamp(lookout)
     }
 
     /// Tells whether what was read after the stamp was taken is still true.
-    #[inline]
     pub(crate) fn holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
-        self.anchor.read().as_ref().is_some_and(|anchor| anchor.holds(stamp, reads, lookout))
+        self.anchor.load().as_ref().is_some_and(|anchor| anchor.holds(stamp, reads, lookout))
+    }
+
+    /// Tells the same as far as SQLite need not be asked.
+    #[inline]
+    pub(crate) fn plainly_holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
+        let anchor = self.anchor.load();
+        anchor.as_ref().and_then(|anchor| anchor.plainly_holds(stamp, reads, lookout)) == Some(true)
     }
 
     /// Tells whether connections made under `generation` are on the file that is known to be there.
     pub(crate) fn is_current(&self, generation: u64) -> bool {
-        self.anchor.read().as_ref().is_some_and(|anchor| anchor.generation == generation)
+        self.anchor.load().as_ref().is_some_and(|anchor| anchor.generation == generation)
     }
 
     /// Returns the anchor of the file with this identity, making it with `open` if it is another file than before.
@@ -427,17 +443,16 @@ impl Anchorage {
             return Ok(Some(known));
         }
         let _moving = self.moving.lock();
-        let generation = match self.current() {
+        let old = self.current();
+        let generation = match &old {
             None => return Ok(None),
-            Some(anchor) if known(&anchor) => return Ok(Some(anchor)),
+            Some(anchor) if known(anchor) => return Ok(old),
             Some(anchor) => anchor.generation + 1,
         };
         let anchor = Arc::new(open(generation)?);
-        let mut place = self.anchor.write();
+        let before = self.anchor.compare_and_swap(&old, Some(Arc::clone(&anchor)));
         // Closed meanwhile: then it stays closed.
-        let old = place.as_mut().map(|place| std::mem::replace(place, Arc::clone(&anchor)));
-        drop(place);
-        Ok(old.map(|_| anchor))
+        Ok(before.is_some().then_some(anchor))
     }
 
     /// Waits until no connection holds the write lock.
@@ -450,6 +465,6 @@ impl Anchorage {
 
     /// Closes the anchor; returns it for what is left to do.
     pub(crate) fn take(&self) -> Option<Arc<Anchor>> {
-        self.anchor.write().take()
+        self.anchor.swap(None)
     }
 }

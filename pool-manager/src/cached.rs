@@ -31,6 +31,9 @@ impl Engine {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
+                if let Some(value) = cache.hit(name, manner) {
+                    return Ok(value);
+                }
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
@@ -46,6 +49,9 @@ impl Engine {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
+                if let Some(value) = cache.hit(name, manner) {
+                    return Ok(value);
+                }
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
@@ -68,13 +74,21 @@ impl Engine {
         tokio::task::consume_budget().await;
         let parameters = bytes_of(&values);
         let kind = Kind::of_map::<T, F>(&map);
-        let text: Box<str> = sql.into();
-        let query = move |connection: &Connection| rows(connection, &text, values, map);
+        let text = || Box::<str>::from(sql);
         match self.cached_under(sql, kind) {
-            None => self.call(Use::Read, query).await.map(Arc::new),
+            None => {
+                let text = text();
+                let query = move |connection: &Connection| rows(connection, &text, values, map);
+                self.call(Use::Read, query).await.map(Arc::new)
+            }
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
+                if let Some(value) = cache.hit(name, manner) {
+                    return Ok(value);
+                }
+                let text = text();
+                let query = move |connection: &Connection| rows(connection, &text, values, map);
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
@@ -94,6 +108,9 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
+                if let Some(value) = cache.hit(name, manner) {
+                    return Ok(value);
+                }
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
@@ -102,6 +119,7 @@ impl Engine {
     }
 
     /// Which cache keeps the results of a query, and under what; `None` where none can.
+    #[inline]
     fn cached_under(&self, key: &str, kind: Option<Kind>) -> Option<(&QueryCache, Kind)> {
         let cache = self.query_cache();
         if !cache.is_enabled() {

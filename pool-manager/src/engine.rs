@@ -140,6 +140,7 @@ impl Engine {
         self.database.long_readers()
     }
 
+    #[inline]
     pub(crate) fn query_cache(&self) -> &QueryCache {
         &self.cache
     }
@@ -163,6 +164,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

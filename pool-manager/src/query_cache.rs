@@ -36,6 +36,20 @@ struct Cached {
     hits: AtomicU64,
 }
 
+impl Cached {
+    /// Shares the value with a caller.
+    #[inline]
+    fn serve(&self) -> Arc<dyn Any + Send + Sync> {
+        self.note_hit();
+        Arc::clone(&self.value)
+    }
+
+    #[inline]
+    fn note_hit(&self) {
+        self.hits.store(self.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
 /// The query cache of one database.
 #[derive(Debug)]
 pub(crate) struct QueryCache {
@@ -105,6 +119,7 @@ impl QueryCache {
     }
 
     /// Tells whether results are to be kept at all.
+    #[inline]
     pub(crate) fn is_enabled(&self) -> bool {
         self.in_force.caches()
     }
@@ -112,6 +127,25 @@ impl QueryCache {
     /// What results weigh.
     pub(crate) fn scales(&self) -> &Scales {
         &self.scales
+    }
+
+    /// Returns the stored result if it can be seen at a glance that it is still true. `None` is to be followed by
+    /// [`get_or_run`](Self::get_or_run), which looks closer and counts.
+    #[inline]
+    pub(crate) fn hit<T: Send + Sync + 'static>(&self, name: Name<'_>, manner: Manner) -> Option<Arc<T>> {
+        if manner.refresh {
+            return None;
+        }
+        let value = self.results.glance(
+            &name,
+            |key| name.is_of(key),
+            |cached| {
+                let (stamp, reads) = cached.basis.as_ref()?;
+                let holds = self.anchorage.plainly_holds(stamp, reads, self.in_force.lookout(&self.clock));
+                holds.then(|| cached.serve())
+            },
+        )?;
+        Some(typed(value))
     }
 
     /// Returns the stored result if it is still true, or runs `query`, told the moment before it, once for all who ask, and keeps what it
@@ -278,7 +312,7 @@ impl<'a> Judge<'a> {
         let holds =
             cached.basis.as_ref().is_some_and(|(stamp, reads)| anchorage.holds(stamp, reads, in_force.lookout(clock)));
         if holds {
-            cached.hits.store(cached.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            cached.note_hit();
         }
         if !holds && !self.refused.swap(true, Ordering::Relaxed) {
             self.cache.stale_prevented.fetch_add(1, Ordering::Relaxed);
@@ -287,12 +321,14 @@ impl<'a> Judge<'a> {
     }
 }
 
+#[inline]
+fn typed<T: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Arc<T> {
+    value.downcast().unwrap_or_else(|_| panic!("BUG: a cached result has another type than its key says"))
+}
+
 fn unpack<T: Send + Sync + 'static>(found: Result<Arc<Cached>, LoadError<Error>>) -> Result<Arc<T>> {
     match found {
-        Ok(cached) => match Arc::clone(&cached.value).downcast::<T>() {
-            Ok(value) => Ok(value),
-            Err(_) => panic!("BUG: a cached result has another type than its key says"),
-        },
+        Ok(cached) => Ok(typed(Arc::clone(&cached.value))),
         // Who ran the query alone gets its error as it is; those who waited for it share it.
         Err(LoadError::Failed { source }) => Err(Arc::try_unwrap(source).unwrap_or_else(Error::Shared)),
         Err(failed) => Err(Error::application(failed.to_string())),
