@@ -46,11 +46,15 @@ pub struct Quirks {
     pub query_cache: bool,
     /// Cached results are compared with what other processes commit, where that can be chosen.
     pub strict: bool,
+    /// Cached results of single rows survive writes to other rows, where that can be chosen.
+    pub rows: bool,
+    /// Somebody has a cached result of a single row of what is written.
+    pub row_reader: bool,
 }
 
 impl Default for Quirks {
     fn default() -> Self {
-        Self { tested: true, immediate: false, reuse: true, query_cache: true, strict: true }
+        Self { tested: true, immediate: false, reuse: true, query_cache: true, strict: true, rows: true, row_reader: false }
     }
 }
 

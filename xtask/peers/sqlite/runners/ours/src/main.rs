@@ -26,13 +26,17 @@ const CROWDS: &[&str] = &[
 fn ours() -> Vec<Entrant> {
     let usual = Quirks::default();
     let uncached = Quirks { query_cache: false, ..usual };
+    let tables = Quirks { rows: false, ..usual };
+    let watched = Quirks { row_reader: true, ..usual };
     let alone = Quirks { strict: false, ..usual };
     let anew = Quirks { reuse: false, ..usual };
     vec![
         Entrant::new::<Ours>("ours (async)", usual, &[READS, REUSE, OPENING, WRITES, CACHED]).with_memory(),
         Entrant::new::<OursBlocking>("ours (blocking)", usual, &[READS, REUSE, OPENING, WRITES, CACHED]),
         Entrant::new::<Ours>("ours (statements anew)", anew, &[REUSE]),
-        Entrant::new::<Ours>("ours (no query cache)", uncached, &[CACHED]),
+        Entrant::new::<Ours>("ours (no query cache)", uncached, &[READS, WRITES, CACHED]),
+        Entrant::new::<Ours>("ours (whole tables)", tables, &[&["query-cache-read-mostly"]]),
+        Entrant::new::<Ours>("ours (with a reader of rows)", watched, &[WRITES]),
         Entrant::new::<OursBlocking>("ours (external_writers = none)", alone, &[&["query-cache-hit"]]),
     ]
 }

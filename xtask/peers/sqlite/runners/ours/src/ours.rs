@@ -32,7 +32,12 @@ fn open(site: &Site) -> Result<DatabaseManager, Failure> {
         .statement_cache_size(sql::STATEMENTS)
         .enable_query_cache(site.quirks.query_cache)
         .external_writers(if site.quirks.strict { ExternalWriters::Strict } else { ExternalWriters::None });
-    DatabaseManager::builder().path(&site.path).config(config).build().map_err(failure)
+    let db = DatabaseManager::builder().path(&site.path).config(config).build().map_err(failure)?;
+    if site.quirks.row_reader {
+        let query = |conn: &Connection| Ok(conn.prepare_cached(sql::ENTRY)?.exists([1])?);
+        db.blocking().execute_cached("an entry", None, query).map_err(failure)?;
+    }
+    Ok(db)
 }
 
 /// Tells waiting in vain from all other errors.
@@ -48,61 +53,66 @@ fn failure(error: Error) -> Failure {
 macro_rules! competitor {
     ($(#[$doc:meta])* $name:ident in $place:ident: $db:ident => ($($calls:tt)+) $($wait:tt)*) => {
         $(#[$doc])*
-        pub struct $name(DatabaseManager);
+        pub struct $name {
+            db: DatabaseManager,
+            /// The text of a point read whose result is cached.
+            cached_point: &'static str,
+        }
 
         impl Competitor for $name {
             const PLACE: Place = Place::$place;
 
             async fn open(site: &Site) -> Result<Self, Failure> {
-                open(site).map(Self)
+                let cached_point = if site.quirks.rows { sql::POINT } else { sql::POINT_AS_RANGE };
+                Ok(Self { db: open(site)?, cached_point })
             }
 
             fn another(&self) -> Result<Self, Failure> {
-                Ok(Self(self.0.clone()))
+                Ok(Self { db: self.db.clone(), cached_point: self.cached_point })
             }
 
             async fn point(&mut self, id: i64) -> Result<u64, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.read(move |conn| Ok(work::point(conn, id)?))$($wait)*.map_err(failure)
             }
 
             async fn range(&mut self, first: i64) -> Result<u64, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.read(move |conn| Ok(work::range(conn, first)?))$($wait)*.map_err(failure)
             }
 
             async fn reuse(&mut self, text: &'static str, id: i64) -> Result<u64, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.read(move |conn| Ok(work::reuse(conn, text, id)?))$($wait)*.map_err(failure)
             }
 
             async fn country(&mut self, country: i64) -> Result<Country, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.read(move |conn| Ok(work::country(conn, country)?))$($wait)*.map_err(failure)
             }
 
             async fn insert(&mut self, value: i64) -> Result<(), Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.write(move |tx| Ok(work::insert(&**tx, value)?))$($wait)*.map_err(failure)
             }
 
             async fn visit(&mut self, id: i64) -> Result<(), Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.write(move |tx| Ok(work::visit(&**tx, id)?))$($wait)*.map_err(failure)
             }
 
             async fn increment(&mut self, account: i64) -> Result<(), Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.write(move |tx| Ok(work::increment_within(&**tx, account)?))$($wait)*.map_err(failure)
             }
 
             async fn totals(&mut self) -> Result<Totals, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 $($calls)+.read(|conn| Ok(work::totals(conn)?))$($wait)*.map_err(failure)
             }
 
             async fn scan(&mut self, connections: usize) -> Result<Vec<(i64, i64)>, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 let mut taken = Vec::new();
                 for _ in 0..connections {
                     taken.push($($calls)+.acquire()$($wait)*.map_err(failure)?);
@@ -111,19 +121,20 @@ macro_rules! competitor {
             }
 
             async fn cached_point(&mut self, id: i64) -> Result<u64, Failure> {
-                let $db = &self.0;
-                let query = move |conn: &Connection| Ok(work::point(conn, id)?);
+                let $db = &self.db;
+                let text = self.cached_point;
+                let query = move |conn: &Connection| Ok(work::reuse(conn, text, id)?);
                 $($calls)+.execute_cached(key(id), None, query)$($wait)*.map(|sum| *sum).map_err(failure)
             }
 
             async fn cached_range(&mut self, first: i64) -> Result<u64, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 let query = move |conn: &Connection| Ok(work::range(conn, first)?);
                 $($calls)+.execute_cached(key(first), None, query)$($wait)*.map(|sum| *sum).map_err(failure)
             }
 
             async fn cached_country(&mut self, country: i64) -> Result<Country, Failure> {
-                let $db = &self.0;
+                let $db = &self.db;
                 let query = move |conn: &Connection| Ok(work::country(conn, country)?);
                 $($calls)+.execute_cached(key(country), None, query)$($wait)*.map(|found| *found).map_err(failure)
             }
