@@ -8,6 +8,7 @@
 //! the ticket of one use never reaches the next.
 
 mod consumer;
+mod permit;
 mod reading;
 mod waits;
 
@@ -16,20 +17,19 @@ pub use self::reading::LongReader;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use pool_stmt::StatementRegistry;
-use rusqlite::{InterruptHandle, ffi};
+use rusqlite::InterruptHandle;
 
 use crate::anchor::Anchorage;
 use crate::driver::Database;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::fork::Process;
 use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
-use crate::nesting;
 use crate::publisher::Publisher;
 use crate::reads::Texts;
 use crate::snapshot::Snapshot;
@@ -310,33 +310,6 @@ impl Session {
         Ticket(state.ticket)
     }
 
-    /// Takes the permit to write, for as long as the use goes on. The wait ends early when the use is interrupted.
-    ///
-    /// # Errors
-    ///
-    /// Names why no permit came.
-    pub(crate) fn enter_lane(&self) -> Result<()> {
-        let frozen = self.rules.anchorage.is_frozen();
-        let entered = if frozen { Err(Refusal::Frozen) } else { self.wait_for_permit(true) };
-        entered.map_err(|refusal| {
-            let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
-            self.refusal_error(refusal, rusqlite::Error::SqliteFailure(interrupted, None))
-        })
-    }
-
-    /// Takes the permit to write, if nobody has it or waits for it, for a use on a thread that others wait for: what takes long is left
-    /// to others.
-    pub(crate) fn try_enter_lane(&self) -> bool {
-        if nesting::writes_here(&self.rules.lane) || self.rules.anchorage.is_frozen() {
-            return false;
-        }
-        let permit = self.rules.lane.try_exclusive();
-        let entered = permit.is_some();
-        self.state.lock().permit = permit;
-        self.on_worker.store(entered, Ordering::Relaxed);
-        entered
-    }
-
     /// Says whether to wait for locks of other processes.
     pub(crate) fn set_impatient(&self, impatient: bool) {
         self.impatient.store(impatient, Ordering::Relaxed);
@@ -355,12 +328,6 @@ impl Session {
     /// Tells whether one did in this use.
     pub(crate) fn wrote_back(&self) -> bool {
         self.wrote_back.load(Ordering::Relaxed)
-    }
-
-    /// Gives the permit back, if this session holds it.
-    pub(crate) fn give_permit_back(&self) {
-        let permit = self.state.lock().permit.take();
-        drop(permit);
     }
 
     /// Interrupts the use with this ticket, if it is still going on.
@@ -470,63 +437,6 @@ impl Session {
             self.refused.store(STATEMENT_REFUSED, Ordering::Relaxed);
         }
         Verdict::Interrupt
-    }
-
-    fn take_permit(&self, kind: Kind, exclusive: bool) -> Verdict {
-        if self.state.lock().permit.is_some() {
-            return Verdict::Run;
-        }
-        if let Err(refusal) = self.wait_for_permit(exclusive) {
-            return self.refuse(refusal);
-        }
-        if matches!(kind, Kind::Begins | Kind::Upgrades) {
-            self.settle_lane();
-        }
-        Verdict::Run
-    }
-
-    fn wait_for_permit(&self, exclusive: bool) -> std::result::Result<(), Refusal> {
-        let Rules { lane, name, serial, in_force, .. } = &self.rules;
-        let limit = in_force.acquire_timeout();
-        if nesting::writes_here(lane) {
-            return Err(Refusal::Nested);
-        }
-        {
-            let mut state = self.state.lock();
-            if self.refused.load(Ordering::Relaxed) == USE_REFUSED {
-                return Err(state.refusal.unwrap_or(Refusal::Cancelled));
-            }
-            state.waiting = Some(std::thread::current());
-        }
-        let since = Instant::now();
-        let stopped = || self.refused.load(Ordering::Acquire) == USE_REFUSED;
-        let permit = if exclusive { lane.exclusive(*serial, limit, stopped) } else { lane.shared(limit, stopped) };
-        let mut state = self.state.lock();
-        state.waiting = None;
-        match permit {
-            Ok(permit) => {
-                self.committed.store(false, Ordering::Relaxed);
-                state.permit = Some(permit);
-            }
-            Err(NoTurn::Stopped) => return Err(state.refusal.unwrap_or(Refusal::Cancelled)),
-            Err(reason) => return Err(Refusal::Lane(reason)),
-        }
-        if self.refused.load(Ordering::Relaxed) == USE_REFUSED {
-            return Err(state.refusal.unwrap_or(Refusal::Cancelled));
-        }
-        drop(state);
-        let waited = since.elapsed();
-        if waited > Duration::from_millis(1) {
-            tracing::debug!(target: "pool_manager", database = &**name, ?waited, "waited for the write lane");
-        }
-        Ok(())
-    }
-
-    /// Waits for a lock whose permit came back before it. For those who begin a transaction by reading.
-    pub(crate) fn settle_lane(&self) {
-        if self.rules.lane.take_unsettled() {
-            self.rules.anchorage.wait_for_writer(self.busy_timeout());
-        }
     }
 
     /// Notes that a statement has finished. `settled` tells whether the connection still needs the lane then; `runs_again`, given whether
