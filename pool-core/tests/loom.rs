@@ -95,6 +95,33 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
     builder.check(run);
 }
 
+/// A task that acquires and releases, on a thread of its own.
+fn spawn_task(pool: &Arc<Pool<Counting>>) -> thread::JoinHandle<()> {
+    let pool = Arc::clone(pool);
+    thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
+}
+
+/// The same, in a pool that may be closed meanwhile.
+fn spawn_task_that_may_be_refused(pool: &Arc<Pool<Counting>>) -> thread::JoinHandle<()> {
+    let pool = Arc::clone(pool);
+    thread::spawn(move || match block_on(pool.acquire()) {
+        Ok(lease) => drop(lease),
+        Err(AcquireError::Closed) => {}
+        Err(other) => panic!("{other}"),
+    })
+}
+
+/// A thread that acquires and releases.
+fn spawn_thread(pool: &Arc<Pool<Counting>>) -> thread::JoinHandle<()> {
+    let pool = Arc::clone(pool);
+    thread::spawn(move || drop(pool.acquire_blocking().unwrap()))
+}
+
+/// Polls a waiter once, as a runtime would that nobody wakes.
+fn poll_once<F: Future>(waiter: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    waiter.poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// At rest nothing is leased, nobody waits, and all counts add up.
 fn check_rest(pool: &Pool<Counting>) {
     let stats = pool.stats();
@@ -107,10 +134,7 @@ fn check_rest(pool: &Pool<Counting>) {
 fn two_threads_never_share_the_only_connection() {
     model(|| {
         let pool = Arc::new(pool(1));
-        let other = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(pool.acquire_blocking().unwrap()))
-        };
+        let other = spawn_thread(&pool);
         drop(pool.acquire_blocking().unwrap());
         other.join().unwrap();
         check_rest(&pool);
@@ -122,10 +146,7 @@ fn a_release_never_misses_a_waiter() {
     model(|| {
         let pool = Arc::new(pool(1));
         let lease = pool.try_acquire_owned().or_else(|| pool.acquire_owned_blocking().ok()).unwrap();
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let waiter = spawn_task(&pool);
         drop(lease);
         waiter.join().unwrap();
         check_rest(&pool);
@@ -136,14 +157,7 @@ fn a_release_never_misses_a_waiter() {
 fn three_callers_of_both_kinds_are_all_served() {
     model(|| {
         let pool = Arc::new(pool(1));
-        let spawn = |task: bool| {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || match task {
-                true => drop(block_on(pool.acquire()).unwrap()),
-                false => drop(pool.acquire_blocking().unwrap()),
-            })
-        };
-        let (first, second) = (spawn(true), spawn(false));
+        let (first, second) = (spawn_task(&pool), spawn_thread(&pool));
         first.join().unwrap();
         second.join().unwrap();
         drop(block_on(pool.acquire()).unwrap());
@@ -174,10 +188,7 @@ fn a_connection_of_a_later_word_reaches_the_waiter_too() {
         let pool = Arc::new(pool(3));
         let first = (pool.acquire_blocking().unwrap(), pool.acquire_blocking().unwrap());
         let third = pool.acquire_owned_blocking().unwrap();
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let waiter = spawn_task(&pool);
         drop(third);
         waiter.join().unwrap();
         drop(first);
@@ -191,11 +202,8 @@ fn a_waiter_that_gives_up_passes_on_what_it_was_given() {
         let pool = Arc::new(pool(1));
         let lease = pool.acquire_owned_blocking().unwrap();
         let mut quitter = Box::pin(async { drop(pool.acquire().await) });
-        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        assert!(poll_once(quitter.as_mut()).is_pending());
+        let waiter = spawn_task(&pool);
         let releaser = thread::spawn(move || drop(lease));
         drop(quitter);
         waiter.join().unwrap();
@@ -210,11 +218,8 @@ fn an_open_that_is_dropped_half_way_frees_its_slot_for_the_next() {
         let manager = Counting { limit: 1, slow: true, ..Counting::default() };
         let pool = Arc::new(Pool::builder(manager).max_connections(1).min_connections(0).build().unwrap());
         let mut quitter = Box::pin(async { drop(pool.acquire().await) });
-        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        assert!(poll_once(quitter.as_mut()).is_pending());
+        let waiter = spawn_task(&pool);
         drop(quitter);
         waiter.join().unwrap();
         check_rest(&pool);
@@ -226,14 +231,7 @@ fn closing_answers_everybody_and_keeps_nothing() {
     model(|| {
         let pool = Arc::new(pool(1));
         let lease = pool.acquire_owned_blocking().unwrap();
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || match block_on(pool.acquire()) {
-                Ok(lease) => drop(lease),
-                Err(AcquireError::Closed) => {}
-                Err(other) => panic!("{other}"),
-            })
-        };
+        let waiter = spawn_task_that_may_be_refused(&pool);
         let releaser = thread::spawn(move || drop(lease));
         pool.close_blocking(std::time::Duration::ZERO);
         waiter.join().unwrap();
@@ -264,10 +262,7 @@ fn growing_against_waiting_serves_the_waiter() {
         let manager = Counting { limit: 2, ..Counting::default() };
         let pool = Arc::new(Pool::builder(manager).max_connections(1).min_connections(0).build().unwrap());
         let lease = pool.acquire_blocking().unwrap();
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let waiter = spawn_task(&pool);
         pool.reconfigure(pool.options().max_connections(2)).unwrap();
         waiter.join().unwrap();
         drop(lease);
@@ -297,10 +292,7 @@ fn maintenance_against_an_acquire_never_takes_a_leased_connection() {
     model(|| {
         let pool = Arc::new(pool(1));
         drop(pool.acquire_blocking().unwrap());
-        let holder = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(pool.acquire_blocking().unwrap()))
-        };
+        let holder = spawn_thread(&pool);
         pool.maintain();
         holder.join().unwrap();
         check_rest(&pool);
@@ -314,15 +306,10 @@ fn a_connection_that_came_from_the_queue_is_handed_on_or_found() {
         let pool = Arc::new(pool(1));
         let lease = pool.acquire_owned_blocking().unwrap();
         let mut first = Box::pin(pool.acquire_owned());
-        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(poll_once(first.as_mut()).is_pending());
         drop(lease);
-        let Poll::Ready(Ok(handed)) = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-            panic!("the first was not served")
-        };
-        let second = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let Poll::Ready(Ok(handed)) = poll_once(first.as_mut()) else { panic!("the first was not served") };
+        let second = spawn_task(&pool);
         drop(handed);
         second.join().unwrap();
         drop(first);
@@ -335,19 +322,14 @@ fn a_waiter_that_gives_up_while_a_connection_is_handed_on_passes_it_on() {
     model(|| {
         let pool = Arc::new(pool(1));
         let lease = pool.acquire_owned_blocking().unwrap();
-        let poll =
-            |waiter: std::pin::Pin<&mut dyn Future<Output = _>>| waiter.poll(&mut Context::from_waker(Waker::noop()));
         let mut first = Box::pin(pool.acquire_owned());
-        assert!(poll(first.as_mut()).is_pending());
+        assert!(poll_once(first.as_mut()).is_pending());
         let mut quitter = Box::pin(pool.acquire_owned());
-        assert!(poll(quitter.as_mut()).is_pending());
+        assert!(poll_once(quitter.as_mut()).is_pending());
         drop(lease);
-        let Poll::Ready(Ok(handed)) = poll(first.as_mut()) else { panic!("the first was not served") };
+        let Poll::Ready(Ok(handed)) = poll_once(first.as_mut()) else { panic!("the first was not served") };
         let releaser = thread::spawn(move || drop(handed));
-        let last = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let last = spawn_task(&pool);
         drop(quitter);
         releaser.join().unwrap();
         last.join().unwrap();
@@ -363,9 +345,9 @@ fn a_task_that_looks_again_while_it_is_served_takes_its_grant_once() {
         let pool = Arc::new(pool(1));
         let lease = pool.acquire_owned_blocking().unwrap();
         let mut waiter = Box::pin(pool.acquire_owned());
-        assert!(waiter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(poll_once(waiter.as_mut()).is_pending());
         let releaser = thread::spawn(move || drop(lease));
-        let early = waiter.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let early = poll_once(waiter.as_mut());
         releaser.join().unwrap();
         match early {
             Poll::Ready(lease) => drop(lease.unwrap()),
@@ -383,12 +365,9 @@ fn a_task_that_lets_others_run_keeps_what_it_has_got_until_it_is_dropped() {
         let pool = Arc::new(pool(1));
         drop(pool.acquire_blocking().unwrap());
         let mut quitter = Box::pin(async { drop(pool.acquire().await) });
-        assert!(quitter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(poll_once(quitter.as_mut()).is_pending());
         assert!(pool.try_acquire().is_none());
-        let waiter = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || drop(block_on(pool.acquire()).unwrap()))
-        };
+        let waiter = spawn_task(&pool);
         drop(quitter);
         waiter.join().unwrap();
         check_rest(&pool);
@@ -400,14 +379,7 @@ fn closing_against_a_task_that_lets_others_run_keeps_nothing() {
     model(|| {
         let pool = Arc::new(pool(1));
         drop(pool.acquire_blocking().unwrap());
-        let task = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || match block_on(pool.acquire()) {
-                Ok(lease) => drop(lease),
-                Err(AcquireError::Closed) => {}
-                Err(other) => panic!("{other}"),
-            })
-        };
+        let task = spawn_task_that_may_be_refused(&pool);
         pool.close_blocking(std::time::Duration::ZERO);
         task.join().unwrap();
         check_rest(&pool);

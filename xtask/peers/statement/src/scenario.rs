@@ -5,9 +5,9 @@
 
 use crate::stage::{ROWS, Stage, open};
 use peers_figures::{Better, Round};
-use pool_stmt::rusqlite::StatementConnection;
+use pool_stmt::rusqlite::{CachedStatement, StatementConnection};
 use pool_stmt::{StatementKey, StatementRegistry, statement};
-use rusqlite::{Connection, PrepFlags, Row, Statement};
+use rusqlite::{PrepFlags, Row, Statement};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,100 +167,82 @@ fn hold<'s>(stage: &'s Stage, text: &str) -> Statement<'s> {
     stage.plain.prepare_with_flags(text, PrepFlags::SQLITE_PREPARE_PERSISTENT).expect("a statement")
 }
 
-fn held(stage: &Stage, times: u64) -> Duration {
-    let mut statement = hold(stage, &stage.texts[0]);
+/// A run of reads; what is read with is there already.
+fn timed(times: u64, mut read: impl FnMut(usize, i64)) -> Duration {
     let start = Instant::now();
-    for id in ids(times) {
-        black_box(statement.query_row([id], length).expect("a row"));
+    for (at, id) in ids(times).enumerate() {
+        read(at, id);
     }
     start.elapsed()
+}
+
+fn read(statement: &mut Statement<'_>, id: i64) {
+    black_box(statement.query_row([id], length).expect("a row"));
+}
+
+fn read_ours(mut statement: CachedStatement<'_>, id: i64) {
+    black_box(statement.query_row([id], length).expect("a row"));
+}
+
+fn held(stage: &Stage, times: u64) -> Duration {
+    let mut statement = hold(stage, &stage.texts[0]);
+    timed(times, |_, id| read(&mut statement, id))
 }
 
 fn held_many(stage: &Stage, times: u64) -> Duration {
     let mut statements: Vec<_> = stage.texts.iter().map(|text| hold(stage, text)).collect();
     let count = statements.len();
-    let start = Instant::now();
-    for (at, id) in ids(times).enumerate() {
-        black_box(statements[at % count].query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |at, id| read(&mut statements[at % count], id))
 }
 
 fn rusqlite_cached(stage: &Stage, times: u64) -> Duration {
     let text = black_box(&*stage.texts[0]);
-    let start = Instant::now();
-    for id in ids(times) {
-        let mut statement = stage.plain.prepare_cached(text).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |_, id| read(&mut stage.plain.prepare_cached(text).expect("a statement"), id))
 }
 
 fn rusqlite_cached_many(stage: &Stage, times: u64) -> Duration {
-    let start = Instant::now();
-    for (at, id) in ids(times).enumerate() {
-        let mut statement = stage.plain.prepare_cached(&stage.texts[at % stage.texts.len()]).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |at, id| {
+        read(&mut stage.plain.prepare_cached(&stage.texts[at % stage.texts.len()]).expect("a statement"), id);
+    })
 }
 
 fn ours_cached(stage: &Stage, times: u64) -> Duration {
     let text = black_box(&*stage.texts[0]);
-    let start = Instant::now();
-    for id in ids(times) {
-        let mut statement = stage.ours.prepare_cached(text).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |_, id| read_ours(stage.ours.prepare_cached(text).expect("a statement"), id))
 }
 
 fn ours_cached_many(stage: &Stage, times: u64) -> Duration {
-    let start = Instant::now();
-    for (at, id) in ids(times).enumerate() {
-        let mut statement = stage.ours.prepare_cached(&stage.texts[at % stage.texts.len()]).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |at, id| {
+        read_ours(stage.ours.prepare_cached(&stage.texts[at % stage.texts.len()]).expect("a statement"), id);
+    })
+}
+
+fn read_keyed(stage: &Stage, id: i64) {
+    let key = statement!("SELECT name, born FROM person WHERE id = ?1 AND 0 >= 0");
+    read_ours(stage.ours.prepare_keyed(&key).expect("a statement"), id);
 }
 
 fn ours_keyed(stage: &Stage, times: u64) -> Duration {
-    let start = Instant::now();
-    for id in ids(times) {
-        let key = statement!("SELECT name, born FROM person WHERE id = ?1 AND 0 >= 0");
-        let mut statement = stage.ours.prepare_keyed(&key).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |_, id| read_keyed(stage, id))
 }
 
 /// As `ours_keyed`, and between two reads what a pool does between two users.
 fn ours_effects(stage: &Stage, times: u64) -> Duration {
-    let start = Instant::now();
-    for id in ids(times) {
-        let key = statement!("SELECT name, born FROM person WHERE id = ?1 AND 0 >= 0");
-        let mut statement = stage.ours.prepare_keyed(&key).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-        drop(statement);
+    timed(times, |_, id| {
+        read_keyed(stage, id);
         stage.ours.rest();
         assert!(stage.ours.take_effects().is_empty());
-    }
-    start.elapsed()
+    })
 }
 
 /// As `ours_keyed`, and each time what was read is asked.
 fn ours_accesses(stage: &Stage, times: u64) -> Duration {
-    let start = Instant::now();
-    for id in ids(times) {
-        let key = statement!("SELECT name, born FROM person WHERE id = ?1 AND 0 >= 0");
-        let mut statement = stage.ours.prepare_keyed(&key).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-        drop(statement);
+    timed(times, |_, id| {
+        read_keyed(stage, id);
         let mut tables = 0;
         stage.ours.drain_accesses(|accesses| tables += accesses.tables_read.len());
         assert!(tables > 0);
-    }
-    start.elapsed()
+    })
 }
 
 /// Keys of texts of the same length as those of the others.
@@ -273,34 +255,15 @@ macro_rules! keys {
 fn ours_keyed_many(stage: &Stage, times: u64) -> Duration {
     static KEYS: [StatementKey<'static>; crate::stage::TEXTS] =
         keys!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19);
-    let start = Instant::now();
-    for (at, id) in ids(times).enumerate() {
-        let mut statement = stage.ours.prepare_keyed(&KEYS[at % KEYS.len()]).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |at, id| read_ours(stage.ours.prepare_keyed(&KEYS[at % KEYS.len()]).expect("a statement"), id))
 }
 
 fn rusqlite_prepare(stage: &Stage, times: u64) -> Duration {
-    prepare(&stage.plain, stage, times)
-}
-
-fn prepare(connection: &Connection, stage: &Stage, times: u64) -> Duration {
     let text = black_box(&*stage.texts[0]);
-    let start = Instant::now();
-    for id in ids(times) {
-        let mut statement = connection.prepare(text).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |_, id| read(&mut stage.plain.prepare(text).expect("a statement"), id))
 }
 
 fn ours_off(stage: &Stage, times: u64) -> Duration {
     let text = black_box(&*stage.texts[0]);
-    let start = Instant::now();
-    for id in ids(times) {
-        let mut statement = stage.off.prepare_cached(text).expect("a statement");
-        black_box(statement.query_row([id], length).expect("a row"));
-    }
-    start.elapsed()
+    timed(times, |_, id| read_ours(stage.off.prepare_cached(text).expect("a statement"), id))
 }
