@@ -18,7 +18,7 @@ const STEPS: &[&[&str]] = &[
     &["props", "--dev", "--cases", "500"],
     &["san", "--valgrind-only"],
     &["bench", "instructions"],
-    &["loom", "--preemptions", "2"],
+    &["loom", "--preemptions", "4"],
 ];
 
 pub(crate) fn run() -> Result<(), Error> {
