@@ -197,19 +197,19 @@ unsafe extern "C" fn on_log(
     if session.is_inherited() {
         return ffi::SQLITE_OK;
     }
-    let due = contained(Due::Nothing, || {
-        // SAFETY: SQLite passes the name of the database within the connection whose log it is.
-        let main = unsafe { CStr::from_ptr(schema) } == c"main";
-        session.rules.log_has(pages, main)
-    });
+    // SAFETY: SQLite passes the name of the database within the connection whose log it is.
+    let main = unsafe { CStr::from_ptr(schema) } == c"main";
+    let due = contained(Due::Nothing, || session.rules.log_has(pages, main));
     if due == Due::Passive && session.is_on_worker() {
         session.rules.log.put_off();
     } else if due == Due::Passive {
-        session.rules.log.caught_up();
+        session.rules.log.caught_up(main.then_some(pages));
         session.has_written_back();
         let nothing = std::ptr::null_mut();
         // SAFETY: as above, and the connection is open. What it reports, that somebody else does the same for one, is no failure of the commit.
         unsafe { ffi::sqlite3_wal_checkpoint_v2(connection, schema, ffi::SQLITE_CHECKPOINT_PASSIVE, nothing, nothing) };
+    } else if main {
+        session.rules.log.is_fine();
     }
     ffi::SQLITE_OK
 }

@@ -11,7 +11,7 @@
 //! does, writers go on and are kept waiting once each time the log has grown by another `wal_size_limit`.
 //! Source: <https://www.sqlite.org/wal.html>, section 6.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Log {
     watched: AtomicBool,
     /// Whether a commit left it to the next one to write the log back.
     put_off: AtomicBool,
+    /// How many pages the log had when it was last written back; zero when it has begun anew since.
+    written_back_at: AtomicU32,
 }
 
 /// What to do after a commit.
@@ -53,7 +55,19 @@ impl Log {
             // It began anew by itself: those who were in the way have gone.
             self.again_above.store(0, Ordering::Relaxed);
         }
-        if every > 0 && u64::from(pages) >= every { Due::Passive } else { Due::Nothing }
+        let due = if page_size == 0 { every > 0 && u64::from(pages) >= every } else { self.is_due(pages, every) };
+        if due { Due::Passive } else { Due::Nothing }
+    }
+
+    /// While readers keep the log from beginning anew, it is written back once for so many more pages, and not with every commit: each time
+    /// takes SQLite two waits for the disk.
+    fn is_due(&self, pages: u32, every: u64) -> bool {
+        let last = self.written_back_at.load(Ordering::Relaxed);
+        let grown = pages.checked_sub(last).unwrap_or_else(|| {
+            self.written_back_at.store(0, Ordering::Relaxed);
+            pages
+        });
+        every > 0 && u64::from(grown) >= every
     }
 
     /// Leaves writing the log back to the next commit that is not made on a thread that others wait for.
@@ -62,9 +76,20 @@ impl Log {
         self.put_off.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the log is being written back.
-    pub(crate) fn caught_up(&self) {
+    /// Notes that the log is being written back, and how many pages it has; `None`: it is the log of another database.
+    pub(crate) fn caught_up(&self, pages: Option<u32>) {
+        if let Some(pages) = pages {
+            self.written_back_at.store(pages, Ordering::Relaxed);
+        }
         self.put_off.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that a commit found nothing to be written back.
+    #[inline]
+    pub(crate) fn is_fine(&self) {
+        if self.is_put_off() {
+            self.put_off.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Tells whether that was left to the next commit.
@@ -131,4 +156,21 @@ fn watch(database: Arc<Database>) {
         std::thread::sleep(ROUND);
     }
     log.watched.store(false, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_readers_hold_is_written_back_once_for_so_many_more_pages() {
+        let log = Log::default();
+        assert!(!log.is_due(9, 10) && log.is_due(10, 10));
+        assert!(log.is_due(11, 10), "nobody has done it");
+        log.caught_up(Some(11));
+        assert!(!log.is_due(12, 10) && !log.is_due(20, 10) && log.is_due(21, 10));
+        log.caught_up(Some(21));
+        assert!(!log.is_due(2, 10), "it has begun anew");
+        assert!(log.is_due(10, 10) && !log.is_due(10, 0), "never, if it is not wanted");
+    }
 }
