@@ -67,8 +67,8 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let lease = self.lease().await?;
         let placement = options.placement.unwrap_or_else(|| self.in_force().work_placement());
+        let lease = self.lease_for(site, placement).await?;
         if self.may_run_here(usage, site, &lease, placement) {
             let began = Began::now();
             let done = self.run(&lease, usage, Some(&link), work);

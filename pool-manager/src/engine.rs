@@ -176,6 +176,17 @@ impl Engine {
         self.pool.acquire_owned().await.map(Bound::new).map_err(|error| self.no_connection(error))
     }
 
+    /// A connection for a closure of this site. While another one tells whether the site is slow, this takes a little longer, if that is what
+    /// decides where it runs.
+    #[inline]
+    pub(crate) async fn lease_for(&self, site: Site, placement: WorkPlacement) -> Result<Lease> {
+        let decides = !matches!(placement, WorkPlacement::Blocking | WorkPlacement::Inline);
+        if decides && !self.sites.is_quick(site) && self.sites.is_on_trial(site) {
+            self.sites.end_of_trial(site).await;
+        }
+        self.lease().await
+    }
+
     /// A connection, if one is idle and nobody waits for it.
     pub(crate) fn try_lease(&self) -> Option<Lease> {
         self.pool.try_acquire_owned().map(Bound::new)
@@ -266,9 +277,10 @@ impl Engine {
     where
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let lease = self.lease().await?;
         let site = Site::of::<F>();
-        if self.may_run_here(usage, site, &lease, self.in_force().work_placement()) {
+        let placement = self.in_force().work_placement();
+        let lease = self.lease_for(site, placement).await?;
+        if self.may_run_here(usage, site, &lease, placement) {
             let began = Began::now();
             let done = self.run(&lease, usage, None, work);
             self.sites.ran_here(site, began);

@@ -4,7 +4,8 @@
 //! site has a word: how often it has to be quick in a row before it counts as quick. It must not know what runs, or where.
 //!
 //! Invariant: a site counts as quick only if its last measured run was. One slow run of a quick site sends it elsewhere until it was quick
-//! there, a second one right after that for long: a machine that is busy makes any run slow now and then. Two sites that fall on one
+//! there, a second one right after that for long: a machine that is busy makes any run slow now and then. Which it is one run tells, and
+//! others wait for that a moment: if all went elsewhere at once, so many threads would make any run slow. Two sites that fall on one
 //! word forget each other, which costs a hop to another thread and nothing else.
 
 use std::any::TypeId;
@@ -29,6 +30,15 @@ const DOUBT: u64 = 2;
 
 /// How often the debt is doubled at most.
 const MAX_SLOW: u64 = 4;
+
+/// In place of what a site owes: it seemed slow where others wait for the thread, and its next run, elsewhere, tells.
+const SUSPECT: u64 = u16::MAX as u64 - 1;
+
+/// In place of what a site owes: that run has begun.
+const ON_TRIAL: u64 = u16::MAX as u64 - 2;
+
+/// For so long other runs of the site wait for what that one tells: for about as long as a hop to another thread and back takes.
+const TRIAL: Duration = Duration::from_micros(200);
 
 /// In place of how often a site was slow: it must not share a transaction.
 const ALONE: u64 = u16::MAX as u64;
@@ -117,7 +127,28 @@ impl Sites {
         if worked.is_none_or(|worked| worked > QUICK)
             && let Some((slow, 0)) = self.read(site)
         {
-            self.0[site.word].store(word(site.tag, slow, 1), Ordering::Relaxed);
+            self.0[site.word].store(word(site.tag, slow, SUSPECT), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether another run of the site is about to tell whether it is slow. If none is, the caller's is that run.
+    #[cold]
+    pub(crate) fn is_on_trial(&self, site: Site) -> bool {
+        match self.read(site) {
+            Some((slow, SUSPECT)) => {
+                let (suspect, on_trial) = (word(site.tag, slow, SUSPECT), word(site.tag, slow, ON_TRIAL));
+                self.0[site.word].compare_exchange(suspect, on_trial, Ordering::Relaxed, Ordering::Relaxed).is_err()
+            }
+            Some((_, ON_TRIAL)) => true,
+            _ => false,
+        }
+    }
+
+    /// Lets other tasks run until it has told, but not for long.
+    pub(crate) async fn end_of_trial(&self, site: Site) {
+        let since = Instant::now();
+        while self.read(site).is_some_and(|(_, owes)| owes == ON_TRIAL) && since.elapsed() < TRIAL {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -126,8 +157,12 @@ impl Sites {
         match stopwatch.verdict() {
             Some(took) => self.ran(site, took),
             // It has run, but how long that takes is yet to be seen.
-            None if self.read(site).is_none() => self.0[site.word].store(word(site.tag, 0, 1), Ordering::Relaxed),
-            None => {}
+            None => match self.read(site) {
+                None => self.0[site.word].store(word(site.tag, 0, 1), Ordering::Relaxed),
+                // The run that was to tell did not.
+                Some((slow, SUSPECT | ON_TRIAL)) => self.0[site.word].store(word(site.tag, slow, 1), Ordering::Relaxed),
+                Some(_) => {}
+            },
         }
     }
 
@@ -145,7 +180,8 @@ impl Sites {
     /// Notes how long one run took.
     #[inline]
     pub(crate) fn ran(&self, site: Site, took: Duration) {
-        let known = self.read(site);
+        let owes = |debt| if matches!(debt, SUSPECT | ON_TRIAL) { 1 } else { debt };
+        let known = self.read(site).map(|(slow, debt)| (slow, owes(debt)));
         let next = match known {
             Some((_, 0)) if took <= QUICK => return,
             Some((ALONE, _)) => return,
@@ -268,7 +304,10 @@ mod tests {
         assert!(sites.is_quick(site), "it had no processor");
         sites.seems_slow(site, Some(QUICK * 2));
         assert!(!sites.is_quick(site), "never twice");
+        assert!(!sites.is_on_trial(site), "this one is to tell");
+        assert!(sites.is_on_trial(site) && !sites.is_quick(site), "and the others wait for it");
         sites.ran(site, QUICK);
+        assert!(!sites.is_on_trial(site), "it has told");
         assert!(sites.is_quick(site), "it was the machine");
         let stopwatch = Stopwatch::start();
         let mut work = 0_u64;
@@ -283,6 +322,25 @@ mod tests {
         let stopwatch = Stopwatch::start();
         std::thread::park_timeout(QUICK * 20);
         assert!(stopwatch.verdict().is_some_and(|took| took > QUICK), "who waits is slow");
+    }
+
+    #[test]
+    fn a_trial_that_does_not_end_holds_nobody_up_for_long_and_one_without_verdict_frees_all() {
+        let sites = Sites::new();
+        let site = site_of(&|| 1);
+        sites.ran(site, QUICK);
+        sites.seems_slow(site, None);
+        assert!(!sites.is_on_trial(site) && sites.is_on_trial(site));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(sites.end_of_trial(site));
+        assert!(sites.is_on_trial(site), "nobody has told");
+        let undecided = Stopwatch::start().without(QUICK);
+        while undecided.since.elapsed() <= QUICK * 3 {}
+        assert_eq!(undecided.verdict(), None);
+        sites.ran_elsewhere(site, &undecided);
+        assert!(!sites.is_on_trial(site) && !sites.is_on_trial(site) && !sites.is_quick(site), "each runs elsewhere");
+        sites.ran(site, QUICK);
+        assert!(sites.is_quick(site));
     }
 
     #[test]
