@@ -136,7 +136,7 @@ impl Engine {
         }
         let limit = self.in_force().acquire_timeout();
         let answer = {
-            let mut time = pin!(self.writes.time_out(limit));
+            let mut time = pin!(Lead::time_out(self, limit));
             let mut waits = true;
             let answer = std::future::poll_fn(|context| {
                 if let Poll::Ready(answer) = pin!(caller.answer()).poll(context) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_config::WorkPlacement;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::connection::Connection;
 use crate::engine::Engine;
@@ -49,7 +49,8 @@ impl Engine {
         W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let first = First { site: Site::of::<W>(), shares: own.is_none() };
-        if !self.may_write_here(first.site, own, None) {
+        let joins = own.is_none() && Handle::try_current().is_ok_and(|runtime| self.gathers(&runtime));
+        if joins || !self.may_write_here(first.site, own, None) {
             return Ok(Tried::Not { work, lead: None });
         }
         if !self.writes.try_lead().map_err(|reason| self.no_turn(reason))? {
@@ -80,7 +81,7 @@ impl Engine {
     pub(crate) fn lead_queue(self: &Arc<Self>, runtime: Option<&Handle>, done: impl Fn() -> bool) {
         let lead = Lead::new(self);
         let since = Began::now();
-        if self.write_next_here() {
+        if !runtime.is_some_and(|runtime| self.gathers(runtime)) && self.write_next_here() {
             lead.go_on_here(since.at + TOGETHER);
         } else {
             lead.begin(runtime, done);
@@ -144,6 +145,12 @@ impl Engine {
         drop(lease);
         self.sites.ran_here_but_for(first.site.whole(), since, carried.sharing);
         Some(carried)
+    }
+
+    /// Tells whether writes of a runtime's tasks wait for others to join. With one writer there are none: nothing waits then. Nor does it
+    /// where tasks run only while somebody waits for them.
+    pub(crate) fn gathers(&self, runtime: &Handle) -> bool {
+        self.writes.has_company() && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread
     }
 
     /// `placement`: what its caller has chosen for it.

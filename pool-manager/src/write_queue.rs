@@ -7,7 +7,7 @@
 //! Invariants: if anything waits, somebody has the lead; a job is answered exactly once, whatever becomes of those who run it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -158,11 +158,17 @@ impl Patience {
     }
 }
 
+/// How often the other tasks of a worker may run before a transaction begins, as long as more come who write.
+const YIELDS: u32 = 2;
+
+/// For how long.
+const GATHERING: Duration = Duration::from_micros(200);
+
 struct Queue {
     entries: Line<Entry>,
     /// Whether somebody has the lead.
     led: bool,
-    /// Whether the lead is on its way to a thread of a runtime, which may have none to spare. Whoever takes it first has it.
+    /// Whether the lead is on its way to a task or a thread of a runtime, which may have none to spare. Whoever takes it first has it.
     sent: bool,
     closed: bool,
 }
@@ -171,6 +177,8 @@ struct Queue {
 pub(crate) struct WriteQueue {
     queue: Mutex<Queue>,
     waiting: AtomicUsize,
+    /// Whether the last transaction held more than one write, so that those who write now may expect company.
+    company: AtomicBool,
     served: AtomicU64,
     /// In nanoseconds.
     waited: AtomicU64,
@@ -192,6 +200,7 @@ impl WriteQueue {
         Self {
             queue: Mutex::new(Queue { entries: Line::default(), led: false, sent: false, closed: false }),
             waiting: AtomicUsize::new(0),
+            company: AtomicBool::new(false),
             served: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             time,
@@ -318,6 +327,35 @@ impl WriteQueue {
     #[inline]
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets other tasks run until those that write have joined, but not for long.
+    pub(crate) async fn gather(&self) {
+        let since = Instant::now();
+        let mut before = self.waiting.load(Ordering::Relaxed);
+        for _ in 0..YIELDS {
+            tokio::task::yield_now().await;
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            if waiting <= before || since.elapsed() > GATHERING {
+                return;
+            }
+            before = waiting;
+        }
+    }
+
+    /// Notes whether a transaction held more than one write.
+    #[inline]
+    pub(crate) fn note_company(&self, company: bool) {
+        // It orders nothing.
+        if self.has_company() != company {
+            self.company.store(company, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether others are likely to come who write.
+    #[inline]
+    pub(crate) fn has_company(&self) -> bool {
+        self.company.load(Ordering::Relaxed)
     }
 
     /// Takes the next job if it is one that `fits`; the lead stays where it is.

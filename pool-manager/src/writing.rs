@@ -62,7 +62,7 @@ impl Engine {
         }
         let limit = self.in_force().acquire_timeout();
         let in_time = {
-            let mut time = pin!(self.writes.time_out(limit));
+            let mut time = pin!(Lead::time_out(self, limit));
             std::future::poll_fn(|context| {
                 if let Poll::Ready(answer) = caller.poll_answer(context) {
                     return Poll::Ready(Some(answer));
@@ -265,6 +265,7 @@ impl Engine {
             carried.sharing = since.elapsed();
             ended
         };
+        self.writes.note_company(!carried.others.is_empty());
         carried.committed = if ended { Err(Error::TransactionEnded) } else { transaction.commit() };
         carried
     }

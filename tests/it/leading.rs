@@ -342,3 +342,246 @@ fn a_thread_whose_time_is_over_is_told_so_wherever_its_write_is() {
     let stats = test.db.pool_stats().unwrap();
     assert_eq!((stats.active_connections, stats.waiting_writers), (0, 0));
 }
+
+fn workers(count: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(count).max_blocking_threads(4).build().unwrap()
+}
+
+/// A write of one row; all of them are of one site, which has run.
+fn one_row(value: i64) -> impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static {
+    move |tx| insert(tx, value)
+}
+
+/// Has three share a transaction, so that the next one to write may expect company. Returns how many rows there are.
+fn with_company(test: &TestDb) -> i64 {
+    test.db.blocking().write(one_row(0)).unwrap();
+    let (finish, leader) = lead(test);
+    let mut others = [Box::pin(test.db.write(one_row(1))), Box::pin(test.db.write(one_row(2)))];
+    others.iter_mut().for_each(|other| assert!(poll(other).is_pending()));
+    finish.send(()).unwrap();
+    leader.join().unwrap().unwrap();
+    others.iter_mut().for_each(|other| assert!(matches!(poll(other), Poll::Ready(Ok(())))));
+    1 + 4
+}
+
+/// Keeps the only worker of a runtime from everything else until it is told.
+fn plug(runtime: &tokio::runtime::Runtime) -> Sender<()> {
+    let (pull, pulled) = channel::<()>();
+    let (start, started) = channel();
+    runtime.spawn(async move {
+        start.send(()).unwrap();
+        // Also when the test has failed.
+        let _ = pulled.recv();
+    });
+    started.recv().unwrap();
+    pull
+}
+
+#[test]
+fn one_who_writes_alone_waits_for_nobody_also_after_there_was_company() {
+    let test = with(PoolConfig::builder());
+    let runtime = workers(1);
+    let inside = runtime.enter();
+    test.db.blocking().write(one_row(0)).unwrap();
+    assert!(matches!(poll(&mut Box::pin(test.db.write(one_row(0)))), Poll::Ready(Ok(()))), "at once");
+    let rows = with_company(&test) + 2;
+    let mut first = Box::pin(test.db.write(one_row(3)));
+    let pull = plug(&runtime);
+    assert!(poll(&mut first).is_pending(), "others may come");
+    pull.send(()).unwrap();
+    eventually("it is done", || poll(&mut first).is_ready());
+    let is_done = |write: &mut Pin<Box<dyn Future<Output = Result<()>>>>| matches!(poll(write), Poll::Ready(Ok(())));
+    // The lead may end a moment after the answer: with its runtime at the latest.
+    drop(inside);
+    drop(runtime);
+    let runtime = workers(1);
+    let _inside = runtime.enter();
+    for _ in 0..4 {
+        assert!(is_done(&mut (Box::pin(test.db.write(one_row(4))) as _)), "none came");
+        assert!(is_done(&mut (Box::pin(test.db.write_with(CallOptions::new(), one_row(5))) as _)), "none came");
+    }
+    assert_eq!(count(&test.db, "t").unwrap(), rows + 9);
+}
+
+#[test]
+fn tasks_that_are_about_to_write_join_the_one_who_was_first() {
+    let test = with(PoolConfig::builder());
+    with_company(&test);
+    let runtime = workers(1);
+    let seen = Arc::new(AtomicUsize::new(usize::MAX));
+    let write = |db: &DatabaseManager| {
+        let (db, seen, counted) = (db.clone(), Arc::clone(&seen), db.clone());
+        async move {
+            let look = move |_: &Transaction<'_>| {
+                let waiting = counted.pool_stats().unwrap().waiting_writers;
+                let _ = seen.compare_exchange(usize::MAX, waiting, Ordering::SeqCst, Ordering::SeqCst);
+                Ok(())
+            };
+            db.write(look).await
+        }
+    };
+    // The site has run, and the company is there again.
+    runtime.block_on(write(&test.db)).unwrap();
+    with_company(&test);
+    seen.store(usize::MAX, Ordering::SeqCst);
+    let first = {
+        let writes: Vec<_> = (0..8).map(|_| write(&test.db)).collect();
+        // From within, so that all are in the queue of the worker before the first of them runs.
+        runtime.spawn(async move { writes.into_iter().map(tokio::spawn).collect::<Vec<_>>() })
+    };
+    for written in runtime.block_on(first).unwrap() {
+        runtime.block_on(written).unwrap().unwrap();
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 7, "when the first of eight ran");
+}
+
+#[test]
+fn where_tasks_run_only_while_somebody_waits_for_them_a_write_waits_for_no_company() {
+    let test = with(PoolConfig::builder());
+    let rows = with_company(&test);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    assert!(matches!(poll(&mut Box::pin(test.db.write(one_row(3)))), Poll::Ready(Ok(()))));
+    with_company(&test);
+    let chosen = test.db.write_with(CallOptions::new(), one_row(4));
+    assert!(matches!(poll(&mut Box::pin(chosen)), Poll::Ready(Ok(()))));
+    assert_eq!(count(&test.db, "t").unwrap(), 2 * rows - 1 + 2);
+}
+
+#[test]
+fn a_lead_whose_worker_does_not_come_to_it_is_taken_by_a_task_of_another_runtime() {
+    let test = with(PoolConfig::builder());
+    for chosen in [false, true] {
+        with_company(&test);
+        let before = count(&test.db, "t").unwrap();
+        let (stuck, other) = (workers(1), workers(1));
+        let pull = plug(&stuck);
+        let mut first = Box::pin(test.db.write(one_row(3)));
+        {
+            let _inside = stuck.enter();
+            assert!(poll(&mut first).is_pending());
+        }
+        let db = test.db.clone();
+        let second = async move {
+            if chosen { db.write_with(CallOptions::new(), one_row(4)).await } else { db.write(one_row(4)).await }
+        };
+        other.block_on(second).unwrap();
+        eventually("it was before", || matches!(poll(&mut first), Poll::Ready(Ok(()))));
+        pull.send(()).unwrap();
+        drop(stuck);
+        assert_eq!(count(&test.db, "t").unwrap(), before + 2);
+    }
+}
+
+#[test]
+fn a_lead_that_gathers_in_a_runtime_that_ends_passes_to_who_waits() {
+    let test = with(PoolConfig::builder());
+    let rows = with_company(&test);
+    let runtime = workers(1);
+    let pull = plug(&runtime);
+    let receipts = [WriteReceipt::new(), WriteReceipt::new()];
+    let mut given_up = Box::pin(test.db.write(one_row(3)));
+    let mut waits: Vec<_> = receipts
+        .iter()
+        .map(|receipt| Box::pin(test.db.write_with(CallOptions::new().receipt(receipt), one_row(4))))
+        .collect();
+    {
+        let _inside = runtime.enter();
+        assert!(poll(&mut given_up).is_pending());
+    }
+    waits.iter_mut().for_each(|write| assert!(poll(write).is_pending()));
+    // Who began it goes away, and so does everything that it runs on. None of the others looks after the lead: none is polled.
+    drop(given_up);
+    runtime.shutdown_background();
+    pull.send(()).unwrap();
+    for receipt in &receipts {
+        assert_eq!(receipt.wait_blocking(), WriteOutcome::Committed);
+    }
+    for write in &mut waits {
+        eventually("it is told", || matches!(poll(write), Poll::Ready(Ok(()))));
+    }
+    assert_eq!(count(&test.db, "t").unwrap(), rows + 2);
+}
+
+#[test]
+fn a_lead_that_is_left_to_a_runtime_that_has_ended_comes_back() {
+    let test = with(PoolConfig::builder());
+    let rows = with_company(&test);
+    let runtime = workers(1);
+    let ended = runtime.handle().clone();
+    runtime.shutdown_background();
+    let receipt = WriteReceipt::new();
+    let mut write = Box::pin(test.db.write_with(CallOptions::new().receipt(&receipt), one_row(3)));
+    {
+        let _inside = ended.enter();
+        let _ = poll(&mut write);
+    }
+    assert_eq!(receipt.wait_blocking(), WriteOutcome::Committed);
+    assert_eq!(count(&test.db, "t").unwrap(), rows + 1);
+}
+
+#[test]
+fn who_began_a_lead_and_goes_away_leaves_it_to_those_who_joined() {
+    let test = with(PoolConfig::builder());
+    let rows = with_company(&test);
+    let runtime = workers(1);
+    let pull = plug(&runtime);
+    let mut given_up = Box::pin(test.db.write(one_row(3)));
+    let receipt = WriteReceipt::new();
+    let mut joined = Box::pin(test.db.write_with(CallOptions::new().receipt(&receipt), one_row(4)));
+    {
+        let _inside = runtime.enter();
+        assert!(poll(&mut given_up).is_pending());
+        assert!(poll(&mut joined).is_pending());
+    }
+    drop(given_up);
+    pull.send(()).unwrap();
+    assert_eq!(receipt.wait_blocking(), WriteOutcome::Committed);
+    eventually("it is told", || matches!(poll(&mut joined), Poll::Ready(Ok(()))));
+    assert_eq!(count(&test.db, "t").unwrap(), rows + 1);
+}
+
+#[test]
+fn a_thread_that_waits_beside_tasks_that_gather_is_served_in_its_turn() {
+    let test = with(PoolConfig::builder());
+    let rows = with_company(&test);
+    let runtime = workers(1);
+    let pull = plug(&runtime);
+    let mut first = Box::pin(test.db.write(one_row(3)));
+    {
+        let _inside = runtime.enter();
+        assert!(poll(&mut first).is_pending());
+    }
+    let threads = [true, false].map(|alone| {
+        let db = test.db.clone();
+        std::thread::spawn(move || {
+            if alone { db.blocking().transaction(|tx| insert(tx, 4)) } else { db.blocking().write(one_row(5)) }
+        })
+    });
+    eventually("all wait", || waiting(&test) == 3 || count(&test.db, "t").unwrap() > rows);
+    pull.send(()).unwrap();
+    threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    runtime.block_on(first).unwrap();
+    assert_eq!(count(&test.db, "t").unwrap(), rows + 3);
+}
+
+#[test]
+fn what_is_to_run_where_it_is_called_waits_for_no_verdict_on_its_site() {
+    let test = TestDb::new(PoolConfig::builder());
+    test.fill(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let read = |options: CallOptions, spin: bool| {
+        test.db.read_with(options, move |conn| {
+            let since = std::time::Instant::now();
+            while spin && since.elapsed() < Duration::from_millis(2) {}
+            Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?)
+        })
+    };
+    for _ in 0..100 {
+        runtime.block_on(read(CallOptions::new(), false)).unwrap();
+    }
+    for _ in 0..4 {
+        let here = read(CallOptions::new().run(WorkPlacement::Inline), true);
+        assert!(matches!(poll(&mut Box::pin(here)), Poll::Ready(Ok(()))));
+    }
+}
