@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::error::SettingsError;
 use crate::slots::MAX_CONNECTIONS;
 
+/// What the background does in rounds would be one endless round if they were closer together.
+const MIN_ROUND: Duration = Duration::from_millis(1);
+
 /// The limits and times of a pool.
 ///
 /// Made by [`PoolBuilder`](crate::PoolBuilder) or taken from a running pool with [`Pool::options`](crate::Pool::options),
@@ -34,13 +37,14 @@ pub struct Options {
     /// The reaper notices idleness at its passes, so a connection is closed at the earliest after this time and at
     /// the latest two `reap_interval`s later.
     pub idle_timeout: Option<Duration>,
-    /// How old a connection may become before it is replaced, on return if leased; default 1 h, `None` for ever.
+    /// How old a connection may become before it is replaced, on return if leased; default 1 h, at least 1 ms, `None` for ever.
     pub max_connection_age: Option<Duration>,
     /// By which share of `max_connection_age` each connection's own limit is shortened at random, 0 to 1; default 0.1.
     ///
     /// Keeps connections that were opened together from being replaced together.
     pub age_jitter: f64,
-    /// Time between two passes over idle connections; default 10 s.
+    /// Time between two passes over idle connections; default 10 s, at least 1 ms: passes that end when the next begins would keep the
+    /// process' maintenance thread busy for ever.
     pub reap_interval: Duration,
     /// Whether idle connections are validated in the background at every pass; default off.
     pub health_checks: bool,
@@ -150,13 +154,20 @@ impl Options {
         let times = [
             ("acquire_timeout", Some(self.acquire_timeout), "more than zero"),
             ("idle_timeout", self.idle_timeout, "more than zero, or None for no limit"),
-            ("max_connection_age", self.max_connection_age, "more than zero, or None for no limit"),
-            ("reap_interval", Some(self.reap_interval), "more than zero"),
             ("leak_threshold", self.leak_threshold, "more than zero, or None for no reports"),
         ];
         for (key, time, allowed) in times {
             if time == Some(Duration::ZERO) {
                 return wrong(key, "0".to_owned(), allowed.to_owned());
+            }
+        }
+        let rounds = [
+            ("reap_interval", Some(self.reap_interval), ""),
+            ("max_connection_age", self.max_connection_age, ", or None for no limit"),
+        ];
+        for (key, time, or) in rounds {
+            if let Some(time) = time.filter(|time| *time < MIN_ROUND) {
+                return wrong(key, format!("{time:?}"), format!("{MIN_ROUND:?} or more{or}"));
             }
         }
         Ok(())

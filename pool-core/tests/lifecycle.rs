@@ -346,6 +346,12 @@ fn bad_settings_are_refused_with_key_value_and_what_is_allowed() {
     let (builder, _) = fake();
     let error = builder.max_connections(2).min_connections(3).build().unwrap_err();
     assert_eq!(error.to_string(), "min_connections is 3, allowed is 0 to max_connections, which is 2");
+    let (builder, _) = fake();
+    let error = builder.reap_interval(Duration::from_nanos(1)).build().unwrap_err();
+    assert_eq!(error.to_string(), "reap_interval is 1ns, allowed is 1ms or more");
+    let (builder, _) = fake();
+    let error = builder.max_connection_age(Some(Duration::from_micros(999))).build().unwrap_err();
+    assert_eq!(error.to_string(), "max_connection_age is 999µs, allowed is 1ms or more, or None for no limit");
     for options in [
         pool_core::Options::default().acquire_timeout(Duration::ZERO),
         pool_core::Options::default().idle_timeout(Some(Duration::ZERO)),
