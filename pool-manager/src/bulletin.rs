@@ -59,7 +59,8 @@ impl Wakers {
     }
 }
 
-/// The subscriptions of one open database.
+/// The subscriptions of one open database, which closes them when it is closed or goes: no code of subscribers runs when this is dropped, for
+/// whoever posts may be the last to let go of it, under a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Bulletin {
     /// How many have come so far and may still be there.
@@ -116,12 +117,6 @@ impl Bulletin {
     }
 }
 
-impl Drop for Bulletin {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 /// What one subscriber has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Letterbox {
@@ -171,6 +166,13 @@ impl Letterbox {
                 Err(Empty)
             }
         }
+    }
+
+    /// Says that its subscriber goes. Whoever posts may be the last to let go of it then, under a lock, and must find no waker in it: with
+    /// that may go whatever it kept alive.
+    pub(crate) fn leave(&self) {
+        let waker = self.state.lock().waker.take();
+        drop(waker);
     }
 
     /// Waits for the next post on the calling thread; `None` after the last.

@@ -110,10 +110,53 @@ impl Changes {
     }
 }
 
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.letterbox.leave();
+    }
+}
+
 impl Stream for Changes {
     type Item = Changed;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Changed>> {
         self.get_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::bulletin::Bulletin;
+
+    struct Counted;
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn whoever_posts_under_a_lock_is_left_no_waker_to_drop_or_wake_there() {
+        let bulletin = Bulletin::default();
+        let letterbox = bulletin.subscribe();
+        let held_by_who_posts = Arc::clone(&letterbox);
+        let mut changes = Changes { letterbox, engine: Weak::new() };
+        let task = Arc::new(Counted);
+        let waker = Waker::from(Arc::clone(&task));
+        assert!(changes.poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&task), 2);
+        drop(changes);
+        assert_eq!(Arc::strong_count(&task), 1, "it went with its subscriber");
+        drop(held_by_who_posts);
+
+        let bulletin = Bulletin::default();
+        let mut changes = Changes { letterbox: bulletin.subscribe(), engine: Weak::new() };
+        let waker = Waker::from(Arc::clone(&task));
+        assert!(changes.poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(bulletin);
+        assert_eq!(Arc::strong_count(&task), 3, "who drops the last reference to a bulletin wakes nobody");
     }
 }

@@ -197,6 +197,12 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.bulletin.close();
+    }
+}
+
 /// The time in which commits may happen on a new connection without being told.
 struct UnseenCommits<'a> {
     anchor: &'a Anchor,
