@@ -55,8 +55,8 @@
 //!   entry. A key that was wanted a few times before a scan as long as 100 times the capacity, and not once during it, may be gone afterwards.
 //! - `Eq` and `Clone` of keys, and what [`TtlCache::glance`] is given, run under a lock: they must not use the same cache.
 //! - A future from [`TtlCache::get_or_load`] that is polled once and then neither polled nor dropped keeps those who wait
-//!   waiting. A task spawned by a loader is not known to be part of the load; and a blocking loader that runs other tasks on
-//!   its thread makes them part of it.
+//!   waiting. A task or thread started by a loader is not known to be part of the load, unless it takes its [`LoadScope`] along; and a
+//!   blocking loader that runs other tasks on its thread makes them part of it.
 //! - Iteration in any order, or at one moment for all entries.
 
 mod budget;
@@ -88,4 +88,5 @@ pub use error::{LoadError, SettingError};
 pub use load::{Load, Reservation};
 pub use options::EntryOptions;
 pub use removal::RemovalReason;
+pub use scope::LoadScope;
 pub use stats::Stats;

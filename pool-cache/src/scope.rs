@@ -38,6 +38,55 @@ pub(crate) fn within<T>(id: u64, run: impl FnOnce() -> T) -> T {
     run()
 }
 
+/// The loads that the running code is part of, to be taken along by work of theirs that runs on another thread: then a load that would wait
+/// for itself is told so there, too.
+///
+/// ```
+/// use pool_cache::{LoadError, LoadScope, TtlCache};
+/// use std::convert::Infallible;
+///
+/// let cache: TtlCache<u8, u8> = TtlCache::builder().max_entries(10).build()?;
+/// let loaded = cache.get_or_load_blocking(&1, || {
+///     let scope = LoadScope::current();
+///     let ask = || scope.run(|| cache.get_or_load_blocking(&1, || Ok::<u8, Infallible>(7)));
+///     let asked = std::thread::scope(|threads| threads.spawn(ask).join());
+///     assert!(matches!(asked, Ok(Err(LoadError::Recursive))));
+///     Ok::<u8, Infallible>(8)
+/// });
+/// assert_eq!(*loaded?, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct LoadScope(Vec<u64>);
+
+impl LoadScope {
+    /// Notes which loads the calling code is part of; none allocates nothing.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(RUNNING.with(|running| running.borrow().clone()))
+    }
+
+    /// Runs something on the calling thread as part of those loads.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Leave(usize);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                RUNNING.with(|running| running.borrow_mut().truncate(self.0));
+            }
+        }
+        if self.0.is_empty() {
+            return work();
+        }
+        let _leave = RUNNING.with(|running| {
+            let mut running = running.borrow_mut();
+            let leave = Leave(running.len());
+            running.extend_from_slice(&self.0);
+            leave
+        });
+        work()
+    }
+}
+
 /// A wait of the loads that are running on this thread for another one; its drop ends it.
 #[derive(Debug)]
 pub(crate) struct Wait {

@@ -119,6 +119,7 @@ impl Engine {
         W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.open_or_closed()?;
+        self.writes_not_here()?;
         let since = Instant::now();
         let (own, placement) = (options.kind, options.placement);
         let choices = Choices { priority: options.priority, placement, entry };

@@ -164,6 +164,11 @@ impl Engine {
         }
     }
 
+    /// Tells whether readers and writers keep each other out.
+    pub(crate) fn is_serial(&self) -> bool {
+        !self.plan.read_only && self.database.anchorage.current().is_some_and(|anchor| !anchor.has_wal_index())
+    }
+
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
@@ -173,6 +178,7 @@ impl Engine {
 
     pub(crate) async fn lease(&self) -> Result<Lease> {
         self.open_or_closed()?;
+        self.holds_not_all()?;
         self.pool.acquire_owned().await.map(Bound::new).map_err(|error| self.no_connection(error))
     }
 

@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::OpenFlags;
+use rusqlite::{OpenFlags, ffi};
 
-use crate::error::{Error, Result, open_reason};
+use crate::error::{Error, Result, open_reason, primary_code};
 
 /// Where a database is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,7 +125,11 @@ impl Location {
 
     /// Wraps what SQLite said while a connection was opened or set up.
     pub(crate) fn open_error(&self, source: rusqlite::Error) -> Error {
-        Error::Open { path: self.path(), reason: open_reason(&source), source }
+        let reason = match (self, primary_code(&source)) {
+            (Self::Memory(_), Some(ffi::SQLITE_BUSY)) => "a transaction of this process keeps it locked".to_owned(),
+            _ => open_reason(&source),
+        };
+        Error::Open { path: self.path(), reason, source }
     }
 
     /// The canonical path, or `:memory:`.

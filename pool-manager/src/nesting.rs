@@ -1,22 +1,29 @@
 //! What the closures that run on this thread hold.
 //!
 //! A closure that calls its own database again, on its own thread, may wait for what only its own end gives back. Owns telling
-//! that apart from waiting for others, so that such a call fails at once instead of after its time-out.
+//! that apart from waiting for others, so that such a call fails at once instead of after its time-out. Work that a call sends to another
+//! thread takes along what is held where it was called ([`Held`]): there the caller waits for it.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
+use crate::engine::Engine;
 use crate::lane::Lane;
 
-/// One closure under way: which pool lent its connection, and which lane it writes in.
+/// One closure under way: which pool lent its connection, and which lane it writes in. The addresses are only compared: what is there is
+/// kept alive by the closures' callers.
+#[derive(Debug, Clone, Copy)]
 struct Frame {
-    pool: *const (),
-    writes: Option<*const Lane>,
+    pool: usize,
+    writes: Option<usize>,
 }
 
 thread_local! {
-    /// The pointers are only compared: what they point to is kept alive by the closures' callers.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+fn address_of<T>(of: &T) -> usize {
+    std::ptr::from_ref(of).addr()
 }
 
 /// Notes that a closure runs, until dropped on the same thread.
@@ -24,8 +31,8 @@ thread_local! {
 pub(crate) struct Running(PhantomData<*const ()>);
 
 impl Running {
-    pub(crate) fn new<P>(pool: &P, writes: Option<&Lane>) -> Self {
-        let frame = Frame { pool: std::ptr::from_ref(pool).cast(), writes: writes.map(std::ptr::from_ref) };
+    pub(crate) fn new(pool: &Engine, writes: Option<&Lane>) -> Self {
+        let frame = Frame { pool: address_of(pool), writes: writes.map(address_of) };
         FRAMES.with_borrow_mut(|frames| frames.push(frame));
         Self(PhantomData)
     }
@@ -37,13 +44,42 @@ impl Drop for Running {
     }
 }
 
+/// What the closures on one thread hold, for work of theirs on another.
+#[derive(Debug)]
+pub(crate) struct Held(Vec<Frame>);
+
+impl Held {
+    /// What is held on this thread; nothing allocates nothing.
+    pub(crate) fn here() -> Self {
+        Self(FRAMES.with_borrow(Clone::clone))
+    }
+
+    /// Runs something on this thread for those closures.
+    pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Leave(usize);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                FRAMES.with_borrow_mut(|frames| frames.truncate(self.0));
+            }
+        }
+        if self.0.is_empty() {
+            return work();
+        }
+        let _leave = FRAMES.with_borrow_mut(|frames| {
+            let leave = Leave(frames.len());
+            frames.extend_from_slice(&self.0);
+            leave
+        });
+        work()
+    }
+}
+
 /// Tells whether a closure on this thread writes in this lane.
 pub(crate) fn writes_here(lane: &Lane) -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.writes == Some(std::ptr::from_ref(lane))))
+    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.writes == Some(address_of(lane))))
 }
 
 /// How many connections of a pool are in use by closures on this thread.
-pub(crate) fn held_here<P>(pool: &P) -> usize {
-    let pool = std::ptr::from_ref(pool).cast();
-    FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.pool == pool).count())
+pub(crate) fn held_here(pool: &Engine) -> usize {
+    FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.pool == address_of(pool)).count())
 }

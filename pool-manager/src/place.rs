@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pool_cache::LoadScope;
 
 use crate::error::{Error, Result};
+use crate::nesting::Held;
 use crate::session::{Session, Ticket};
 
 /// The link between a future and the use of a connection that runs for it on another thread.
@@ -83,7 +85,9 @@ pub(crate) async fn on_blocking_thread_linked<T: Send + 'static>(
         return work(&link);
     };
     let mut on_drop = CancelOnDrop::new(&link);
-    let outcome = runtime.spawn_blocking(move || work(&link)).await;
+    // Or a cached query that asks for its own result would wait there for ever, and a closure for what it holds itself.
+    let (loads, held) = (LoadScope::current(), Held::here());
+    let outcome = runtime.spawn_blocking(move || loads.run(|| held.run(|| work(&link)))).await;
     on_drop.disarm();
     match outcome {
         Ok(outcome) => outcome,

@@ -57,6 +57,11 @@ pub(crate) struct End<T> {
 }
 
 impl Engine {
+    /// Tells whether a query may be started: where reading waits for who writes, not by who writes.
+    pub(crate) fn may_produce(&self) -> Result<()> {
+        if self.is_serial() { self.writes_not_here() } else { Ok(()) }
+    }
+
     /// Starts a query on a leased connection.
     pub(crate) fn produce<T, F>(self: &Arc<Self>, lease: Lease, query: Query<F>) -> Result<Source<T>>
     where

@@ -194,6 +194,7 @@ impl DatabaseManager {
         let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
         RowStream::new(self.engine(), async move {
             let query = Query { sql, values: values?, map };
+            engine.may_produce()?;
             let lease = engine.lease().await?;
             engine.produce(lease, query)
         })
@@ -223,6 +224,7 @@ impl Blocking<'_> {
         let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
         RowIter(RowStream::new(self.engine(), async move {
             let query = Query { sql, values: values?, map };
+            engine.may_produce()?;
             let lease = engine.lease_blocking()?;
             engine.produce(lease, query)
         }))

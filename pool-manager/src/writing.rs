@@ -45,6 +45,7 @@ impl Engine {
         W: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.open_or_closed()?;
+        self.writes_not_here()?;
         let (work, lead) = match self.write_here(own, work)? {
             Tried::Done(outcome) => return returned(outcome),
             Tried::Not { work, lead } => (work, lead),
@@ -194,11 +195,17 @@ impl Engine {
 
     /// Tells whether this thread may wait for the lead, or holds itself what it would wait for.
     pub(crate) fn may_wait_to_write(&self) -> Result<()> {
+        self.writes_not_here()?;
+        self.open_or_closed()?;
+        self.holds_not_all()
+    }
+
+    /// Tells whether no closure on this thread has the turn that a write would wait for.
+    pub(crate) fn writes_not_here(&self) -> Result<()> {
         if nesting::writes_here(self.lane()) {
             return Err(Error::WouldDeadlock { what: "the write lane" });
         }
-        self.open_or_closed()?;
-        self.holds_not_all()
+        Ok(())
     }
 
     /// Runs a job, and those after it that may share its transaction, and tells their callers.

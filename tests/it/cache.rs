@@ -1,10 +1,13 @@
 //! The query cache under fire: whoever writes, however it ends, no read is older than what was acknowledged before it began.
 
 use std::io::{BufRead, BufReader, Write};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use pool_manager::rusqlite::{self, functions::FunctionFlags};
 use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result};
+use tokio::runtime::Handle;
 
 use crate::support::{TestDb, another_process, eventually, role};
 
@@ -326,4 +329,28 @@ fn a_replaced_file_is_noticed_by_hits_and_writes_as_well() {
     eventually("a missing file is noticed", || {
         matches!(test.db.blocking().execute_cached("rows", None, rows), Err(Error::FileChanged { .. }))
     });
+}
+
+#[test]
+fn a_cached_query_that_asks_for_its_own_result_is_told_so_on_whichever_thread() {
+    fn ask(db: DatabaseManager, handle: Handle, depth: u32) -> Pin<Box<dyn Future<Output = Result<i64>> + Send>> {
+        Box::pin(async move {
+            let again = db.clone();
+            let query = move |conn: &pool_manager::Connection| match depth {
+                // Not reached, or it would end by itself.
+                3 => Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?),
+                _ => handle.block_on(ask(again, handle.clone(), depth + 1)),
+            };
+            Ok(*db.execute_cached("itself", None, query).await?)
+        })
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let test = TestDb::new(PoolConfig::builder().max_connections(5));
+    test.fill(1);
+    let asked = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), ask(test.db.clone(), Handle::current(), 0)).await
+    });
+    let error = asked.expect("it does not wait").expect_err("there is no result");
+    assert_eq!(error.to_string(), "the loader waits for its own result");
+    assert_eq!(test.db.blocking().read(|_| Ok(7)).unwrap(), 7);
 }

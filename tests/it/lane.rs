@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pool_manager::{DatabaseManager, Error, PoolConfig, TransactionKind};
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, Result, TransactionKind};
 
 use crate::support::{ENDLESS, TestDb, count, eventually};
 
@@ -456,6 +456,71 @@ fn a_closure_that_waits_for_itself_is_told_at_once() {
     assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
     let db = test.db.clone();
     assert_eq!(blocking.write(move |_| count(&db, "t")).unwrap(), 1, "reading beside is no problem");
+}
+
+#[test]
+fn a_table_that_can_not_be_seen_for_a_lock_is_not_said_to_be_missing() {
+    let config = PoolConfig::builder().max_connections(2).busy_timeout(Duration::from_millis(20));
+    let db = DatabaseManager::new().with_pooling(":memory:", config).unwrap();
+    let (writer, reader) = (db.blocking().acquire().unwrap(), db.blocking().acquire().unwrap());
+    // The reader has seen the schema before there was a table.
+    writer.execute_batch("CREATE TABLE t (value); BEGIN IMMEDIATE").unwrap();
+    let unseen = reader.query_row("SELECT count(*) FROM t", [], |_| Ok(())).expect_err("it can't look");
+    let named = reader.explain(unseen);
+    assert!(matches!(named, Error::WriteLaneTimeout { waited } if waited >= Duration::from_millis(20)), "{named:?}");
+    writer.execute_batch("COMMIT").unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    drop(reader);
+    db.reconfigure(PoolConfig::builder().layer(&*db.config()).synchronous(pool_manager::Synchronous::Full)).unwrap();
+    let unopened = db.blocking().acquire().expect_err("it can't be set up").to_string();
+    assert_eq!(unopened, "cannot open database \":memory:\": a transaction of this process keeps it locked");
+    writer.execute_batch("COMMIT").unwrap();
+    let reader = db.blocking().acquire().unwrap();
+    let missing = reader.query_row("SELECT count(*) FROM u", [], |_| Ok(())).expect_err("there is none");
+    assert!(matches!(reader.explain(missing), Error::Sqlite(_)));
+}
+
+#[test]
+fn an_async_call_in_a_closure_that_has_what_it_would_wait_for_is_told_at_once() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let within = || runtime.handle().clone();
+    let config = PoolConfig::builder().acquire_timeout(Duration::from_secs(600));
+    let test = TestDb::new(config.clone().max_connections(3));
+    test.fill(1);
+    let write = |tx: &pool_manager::Transaction<'_>| Ok(tx.execute("UPDATE t SET value = value + 1", [])?);
+    let (db, handle) = (test.db.clone(), within());
+    let nested = test.db.blocking().write(move |_| handle.block_on(db.write(write)));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let (db, handle) = (test.db.clone(), within());
+    let nested = runtime.block_on(test.db.execute_pooled_transaction(move |_| handle.block_on(db.write(write))));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let nested = test
+        .db
+        .blocking()
+        .execute_pooled_transaction(|_| runtime.block_on(test.db.write_with(pool_manager::CallOptions::new(), write)));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let nested = test.db.blocking().execute_pooled_transaction(|_| runtime.block_on(test.db.read(|_| Ok(7))));
+    assert_eq!(nested.unwrap(), 7, "reading beside is no problem");
+
+    let (db, handle) = (test.db.clone(), within());
+    let pooled = |conn: &Connection| Ok(conn.execute("UPDATE t SET value = value + 1", [])?);
+    let nested = runtime.block_on(test.db.write(move |_| handle.block_on(db.execute_with_pool(pooled))));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+
+    let test = TestDb::new(config.clone().max_connections(1));
+    let nested = test.db.blocking().read(|_| runtime.block_on(test.db.read(|_| Ok(()))));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+    let db = test.db.clone();
+    let nested = test.db.blocking().write(move |_| db.blocking().read(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+
+    // In memory a reader keeps a writer out, and the other way round.
+    let db = DatabaseManager::new().with_pooling(":memory:", config).unwrap();
+    let rows = |_: &pool_manager::Transaction<'_>| {
+        db.blocking().read_stream("SELECT 1", &[], |row| row.get::<_, i64>(0)).collect()
+    };
+    let nested: Result<Vec<i64>> = db.blocking().execute_pooled_transaction(rows);
+    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
 }
 
 #[test]

@@ -60,9 +60,25 @@ impl Session {
         match refusal {
             None => {
                 let waited = Duration::from_nanos(self.busy_waited.swap(0, Ordering::Relaxed));
-                Error::Sqlite(source).named(waited, self.busy_timeout())
+                // Where SQLite prepares a statement by a schema that may be old and can't look at the new one, it says that there is no such
+                // table, and not that it met a lock: `schemaIsValid` in sqlite3.c.
+                let unseen = self.rules.serial && !waited.is_zero() && primary_code(&source) == Some(ffi::SQLITE_ERROR);
+                if unseen {
+                    self.locked(waited, source)
+                } else {
+                    Error::Sqlite(source).named(waited, self.busy_timeout())
+                }
             }
             Some(refusal) => self.refusal_error(refusal, source),
+        }
+    }
+
+    /// Names a lock that was met where a reader keeps writers out, and the other way round.
+    fn locked(&self, waited: Duration, source: rusqlite::Error) -> Error {
+        // Nobody but this process has a database in memory.
+        match self.publisher.anchor().and_then(|anchor| anchor.identity()) {
+            None => Error::WriteLaneTimeout { waited },
+            Some(_) => Error::Busy { waited, busy_timeout: self.busy_timeout(), source },
         }
     }
 
