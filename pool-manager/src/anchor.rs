@@ -23,6 +23,7 @@ use crate::error::{Error, Result, primary_code};
 use crate::inherited::Listed;
 use crate::ledger::{Ledger, Reads};
 use crate::location::{Access, FileIdentity, Found, Location};
+use crate::memory_ledgers;
 use crate::pragmas;
 use crate::reads::Atlas;
 use crate::wal_index::WalIndex;
@@ -128,6 +129,9 @@ impl Anchor {
             (Some(wal_index), Some(identity)) => Ledger::of_file(identity, wal_index),
             (wal_index, _) => Arc::new(Ledger::new(wal_index)),
         };
+        if matches!(location, Location::Memory(_)) {
+            memory_ledgers::add(&ledger);
+        }
         Ok(Self {
             generation,
             identity,
@@ -353,6 +357,9 @@ const LOOK_INTERVAL: u64 = 40_000_000;
 pub(crate) struct Anchorage {
     /// Looked at with every hit, so by a way on which lookers don't write where others look.
     anchor: ArcSwapOption<Anchor>,
+    /// Those that are not in force any more and may still be looked at. Who looks does so under a lock and has not counted itself, but may
+    /// have to: with this, it never has the last reference, and closes nothing.
+    retired: Mutex<Vec<Arc<Anchor>>>,
     /// Held while another file is opened, so that one caller does it and nobody else waits. Only closing changes `anchor` without it.
     moving: Mutex<()>,
     clock: Clock,
@@ -366,6 +373,7 @@ impl Anchorage {
     pub(crate) fn new(anchor: Anchor) -> Self {
         Self {
             anchor: ArcSwapOption::from_pointee(anchor),
+            retired: Mutex::default(),
             moving: Mutex::new(()),
             clock: Clock::system(),
             looked: AtomicU64::new(0),
@@ -439,6 +447,7 @@ impl Anchorage {
         open: impl FnOnce(u64) -> Result<Anchor>,
     ) -> Result<Option<Arc<Anchor>>> {
         let known = |anchor: &Arc<Anchor>| anchor.identity == identity;
+        self.close_retired();
         if let Some(known) = self.current().filter(known) {
             return Ok(Some(known));
         }
@@ -452,7 +461,10 @@ impl Anchorage {
         let anchor = Arc::new(open(generation)?);
         let before = self.anchor.compare_and_swap(&old, Some(Arc::clone(&anchor)));
         // Closed meanwhile: then it stays closed.
-        Ok(before.is_some().then_some(anchor))
+        let moved = before.is_some();
+        drop(before);
+        self.retired.lock().extend(old.filter(|_| moved));
+        Ok(moved.then_some(anchor))
     }
 
     /// Waits until no connection holds the write lock.
@@ -463,8 +475,84 @@ impl Anchorage {
         }
     }
 
-    /// Closes the anchor; returns it for what is left to do.
+    /// Takes the anchor out of force, for what is left to do with it; then it is to be [closed](Self::close).
     pub(crate) fn take(&self) -> Option<Arc<Anchor>> {
         self.anchor.swap(None)
+    }
+
+    /// Closes an anchor that is not in force any more, as soon as nobody looks at it. To be called when nobody can look at it under a
+    /// lock any more.
+    pub(crate) fn close(&self, anchor: Arc<Anchor>) {
+        /// Who has it for longer than this does more than look, under no lock, and may close it.
+        const PATIENCE: Duration = Duration::from_millis(100);
+        self.close_within(PATIENCE, anchor);
+    }
+
+    fn close_within(&self, patience: Duration, anchor: Arc<Anchor>) {
+        self.retired.lock().push(anchor);
+        let since = Instant::now();
+        while !self.close_retired() {
+            if since.elapsed() >= patience {
+                let left = std::mem::take(&mut *self.retired.lock());
+                drop(left);
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Closes those that are not in force any more and that nobody looks at. Tells whether none is left.
+    fn close_retired(&self) -> bool {
+        let mut retired = self.retired.lock();
+        let mut closing = Vec::new();
+        for anchor in std::mem::take(&mut *retired) {
+            match Arc::try_unwrap(anchor) {
+                Ok(anchor) => closing.push(anchor),
+                Err(looked_at) => retired.push(looked_at),
+            }
+        }
+        let none_left = retired.is_empty();
+        drop(retired);
+        drop(closing);
+        none_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(generation: u64) -> Result<Anchor> {
+        let location = Location::parse(Path::new(":memory:"))?;
+        Anchor::open(&location, Access::Create, generation, &PoolConfig::builder().build()?)
+    }
+
+    #[test]
+    fn whoever_only_looks_at_an_anchor_never_closes_it() {
+        let anchorage = Anchorage::new(open(0).expect("it opens"));
+        let looked_at = anchorage.current().expect("it is open");
+        let other = FileIdentity::at(Path::new("/"));
+        anchorage.of(other, open).expect("it opens").expect("it is open");
+        assert_eq!(Arc::strong_count(&looked_at), 2, "who replaced it has it still");
+        let replaced = Arc::downgrade(&looked_at);
+        drop(looked_at);
+        assert!(replaced.upgrade().is_some());
+        assert!(anchorage.close_retired() && replaced.upgrade().is_none());
+
+        let looked_at = anchorage.current().expect("it is open");
+        let closed = Arc::downgrade(&looked_at);
+        std::thread::scope(|threads| {
+            let anchor = anchorage.take().expect("it is open");
+            let closing = threads.spawn(|| anchorage.close_within(Duration::from_secs(600), anchor));
+            while anchorage.retired.lock().is_empty() && !closing.is_finished() {
+                std::thread::yield_now();
+            }
+            assert_eq!(Arc::strong_count(&looked_at), 2, "who closes it waits");
+            drop(looked_at);
+            closing.join().expect("it closes");
+            assert!(closed.upgrade().is_none() && anchorage.retired.lock().is_empty());
+        });
     }
 }

@@ -15,6 +15,7 @@ use pool_config::{PoolConfig, WorkPlacement};
 use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 use pool_stmt::StatementRegistry;
 
+use crate::anchor::Anchor;
 use crate::bulletin::Bulletin;
 use crate::clock::Clock;
 use crate::connection::{Connection, OnConnect};
@@ -431,9 +432,17 @@ impl Engine {
 
     /// Drops what is cached, and writes the log back.
     fn write_back(&self) -> Result<()> {
+        let anchor = self.database.anchorage.take();
+        // After that: who looks at the anchor does so under a lock of the cache, and has let go of it when all were taken.
         self.cache.clear();
-        // Closes with the end of this function: then SQLite removes the log, if this was the last connection to the file.
-        let Some(anchor) = self.database.anchorage.take() else { return Ok(()) };
+        let Some(anchor) = anchor else { return Ok(()) };
+        let written = self.write_back_from(&anchor);
+        // Then SQLite removes the log, if this was the last connection to the file.
+        self.database.anchorage.close(anchor);
+        written
+    }
+
+    fn write_back_from(&self, anchor: &Anchor) -> Result<()> {
         if self.plan.read_only {
             return Ok(());
         }

@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::location::FileIdentity;
 use crate::log::Due;
+use crate::memory_ledgers;
 use crate::publisher::Publisher;
 use crate::reads::Bound;
 use crate::session::{Kind, Session, Settled, Verdict};
@@ -144,6 +145,10 @@ unsafe fn note_attached(connection: *mut ffi::sqlite3, publisher: &Publisher) {
             if ffi::sqlite3_txn_state(connection, schema) != ffi::SQLITE_TXN_WRITE {
                 continue;
             }
+            if is_in_memory(connection, schema) {
+                memory_ledgers::all().into_iter().for_each(|ledger| publisher.commit_begins_elsewhere(ledger));
+                continue;
+            }
             let path = ffi::sqlite3_db_filename(connection, schema);
             let path = if path.is_null() { None } else { CStr::from_ptr(path).to_str().ok() };
             let Some(identity) = path.and_then(|path| FileIdentity::at(Path::new(path))) else { continue };
@@ -152,6 +157,26 @@ unsafe fn note_attached(connection: *mut ffi::sqlite3, publisher: &Publisher) {
                 publisher.commit_begins_elsewhere(ledger);
             }
         }
+    }
+}
+
+/// Tells whether a database of a connection belongs to the VFS of named databases in memory.
+///
+/// # Safety
+///
+/// The connection is open and in use by this thread, and `schema` the name of one of its databases.
+unsafe fn is_in_memory(connection: *mut ffi::sqlite3, schema: *const std::ffi::c_char) -> bool {
+    let mut vfs: *mut ffi::sqlite3_vfs = std::ptr::null_mut();
+    // SAFETY: as the caller promises; this opcode stores one pointer, to a VFS that is registered for ever or null:
+    // https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntlvfspointer
+    unsafe {
+        let code = ffi::sqlite3_file_control(
+            connection,
+            schema,
+            ffi::SQLITE_FCNTL_VFS_POINTER,
+            (&raw mut vfs).cast::<c_void>(),
+        );
+        code == ffi::SQLITE_OK && !vfs.is_null() && CStr::from_ptr((*vfs).zName) == c"memdb"
     }
 }
 

@@ -122,6 +122,7 @@ mod log;
 mod logging;
 mod lone_write;
 mod manager;
+mod memory_ledgers;
 mod nesting;
 mod parking;
 mod place;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pool_manager::rusqlite;
 use pool_manager::{Connection, PoolConfig, Result};
 
-use crate::support::{TestDb, eventually};
+use crate::support::{TestDb, eventually, logged_until};
 
 fn sum(conn: &Connection) -> Result<i64> {
     Ok(conn.prepare_cached("SELECT sum(value) FROM t")?.query_row([], |row| row.get(0))?)
@@ -127,6 +127,44 @@ fn the_log_stays_bounded_while_readers_overlap_for_ever() {
     assert!(turns.iter().all(|turns| *turns > 10), "{turns:?}");
     let bound = LIMIT + WRITE;
     assert!(largest > LIMIT && largest <= bound, "{largest} bytes at most, {bound} allowed");
+}
+
+#[test]
+fn the_warning_of_a_long_reader_says_who_reads_what_for_how_long() {
+    const QUERY: &str = "SELECT value + 56 FROM t";
+    let config = PoolConfig::builder().max_connections(4).wal_size_limit(64 << 10).long_read(Duration::from_millis(1));
+    let test = TestDb::new(config.checkpoint_timeout(Duration::from_millis(2)));
+    test.fill(5_000);
+    let mut rows = test.db.blocking().read_stream(QUERY, &[], |row| row.get::<_, i64>(0));
+    rows.next().unwrap().unwrap();
+    let warned = |log: &str| log.lines().find(|line| line.contains("long reader")).map(str::to_owned);
+    let log = logged_until(
+        |log| warned(log).is_some(),
+        || {
+            test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
+        },
+    );
+    let warning = warned(&log).unwrap();
+    let path = test.db.path();
+    for said in [
+        "WARN pool_manager: long reader: what was committed since it began stays in the log",
+        &format!("database={:?}", path.to_str().unwrap()),
+        "site=\"",
+        &format!("sql={QUERY:?}"),
+        "reading_for=",
+        "keeps_log=true",
+    ] {
+        assert!(warning.contains(said), "{said} is not in: {warning}");
+    }
+    // Once for each time it reads, however often the log can't be emptied.
+    let more = logged_until(
+        |log| log.contains("the log could not be emptied"),
+        || {
+            test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
+        },
+    );
+    assert_eq!(warned(&more), None);
+    drop(rows);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool_manager::{Connection, DatabaseManager, ExternalWriters, ManualClock, PoolConfig, rusqlite};
 
-use crate::support::{another_process, role};
+use crate::support::{TestDb, another_process, role};
 
 /// Another process, which runs each statement that it is told.
 struct Other {
@@ -216,6 +216,39 @@ fn commits_of_this_process_are_seen_whatever_is_chosen() {
             }
         }
         drop(ways);
+    }
+}
+
+#[test]
+fn a_database_in_memory_that_is_attached_by_its_name_is_followed_as_well() {
+    let open = || {
+        let db = DatabaseManager::open(":memory:").unwrap();
+        db.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (value); INSERT INTO t VALUES (0)")?)).unwrap();
+        db
+    };
+    let (here, neighbour) = (open(), open());
+    let file = TestDb::with_defaults();
+    // Of all databases in memory of this process that have this table it is the one that was marked.
+    here.blocking().write(|tx| Ok(tx.execute_batch("PRAGMA user_version = 41")?)).unwrap();
+    let is_it = |name: &String| {
+        let conn = rusqlite::Connection::open(name).unwrap();
+        conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap() == 41
+    };
+    let name = (1..10_000).map(|number| format!("file:/pool-manager-{number}?vfs=memdb")).find(is_it).unwrap();
+    let mut value = 0;
+    for round in 0..3 {
+        for (who, by) in [("itself", &here), ("another in memory", &neighbour), ("a file", &file.db)] {
+            assert_eq!(cached(&here, "t"), value);
+            value += 1;
+            let conn = by.blocking().acquire().unwrap();
+            conn.execute("ATTACH ?1 AS alias", [&name]).unwrap();
+            conn.execute("UPDATE alias.t SET value = ?1", [value]).unwrap();
+            assert_eq!(cached(&here, "t"), value, "round {round}: {who}");
+            value += 1;
+            conn.execute_batch(&format!("BEGIN; UPDATE alias.t SET value = {value}; COMMIT")).unwrap();
+            drop(conn);
+            assert_eq!(cached(&here, "t"), value, "round {round}: {who}, given back");
+        }
     }
 }
 

@@ -105,6 +105,20 @@ impl std::io::Write for Log {
 
 /// Runs something on this thread and returns what it logged there.
 pub(crate) fn logged<T>(run: impl FnOnce() -> T) -> String {
+    with_log(|_| drop(run()))
+}
+
+/// Does something again and again until what was logged, there or on threads that log for it, is as it should be; returns that.
+pub(crate) fn logged_until(holds: impl Fn(&str) -> bool, mut run: impl FnMut()) -> String {
+    with_log(|log| {
+        eventually("it is logged", || {
+            run();
+            holds(&String::from_utf8_lossy(&log.0.lock()))
+        });
+    })
+}
+
+fn with_log(run: impl FnOnce(&Log)) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -112,7 +126,7 @@ pub(crate) fn logged<T>(run: impl FnOnce() -> T) -> String {
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .finish();
-    tracing::subscriber::with_default(subscriber, run);
+    tracing::subscriber::with_default(subscriber, || run(&log));
     let text = log.0.lock().clone();
     String::from_utf8(text).unwrap()
 }
