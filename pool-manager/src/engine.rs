@@ -391,8 +391,12 @@ impl Engine {
             self.database.interrupt_all();
             left = self.pool.close(INTERRUPT_GRACE).await;
         }
-        let engine = Arc::clone(self);
-        on_blocking_thread(move |_| engine.finish_closing(&left)).await
+        let (engine, report) = (Arc::clone(self), left.clone());
+        match on_blocking_thread(move |_| engine.finish_closing(&report)).await {
+            // Closing loses nothing, even where no thread is left.
+            Err(Error::System { .. }) => self.finish_closing(&left),
+            closed => closed,
+        }
     }
 
     pub(crate) fn close_blocking(&self, deadline: Duration) -> Result<()> {

@@ -123,8 +123,9 @@ impl Lead {
     /// Works the queue off on a thread of its own.
     fn begin_on_thread(engine: &Arc<Engine>) {
         if let Err(source) = Self::start_thread(engine) {
-            let source = Arc::new(Error::System { what: "starting a thread that writes", source });
-            engine.writes.refuse_all(|| Error::Shared(Arc::clone(&source)));
+            let again =
+                || source.raw_os_error().map_or_else(|| source.kind().into(), std::io::Error::from_raw_os_error);
+            engine.writes.refuse_all(|| Error::System { what: "starting a thread that writes", source: again() });
         }
     }
 

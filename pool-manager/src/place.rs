@@ -3,10 +3,13 @@
 //! Owns the hop to a blocking thread and the link that lets a dropped future interrupt the statement that runs for it, and only
 //! that one. It must not know what the closure does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pool_cache::LoadScope;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::nesting::Held;
@@ -67,6 +70,35 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Has a runtime start `work` on a blocking thread.
+///
+/// Where the process can have no more threads, tokio panics and keeps the work in its queue, with whatever it holds, until there is one. Then
+/// the work is taken back and dropped.
+///
+/// # Errors
+///
+/// [`Error::System`] when no thread can be started.
+pub(crate) fn start_blocking<T: Send + 'static>(
+    runtime: &Handle,
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<Option<T>>> {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let queued = Arc::clone(&work);
+    let begin = move || {
+        let work = queued.lock().take();
+        work.map(|work| work())
+    };
+    match catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(begin))) {
+        Ok(begun) => Ok(begun),
+        Err(_) => {
+            let unused = work.lock().take();
+            drop(unused);
+            Err(Error::System { what, source: std::io::ErrorKind::WouldBlock.into() })
+        }
+    }
+}
+
 /// Runs `work` on a blocking thread of the current runtime, or right here where there is none.
 ///
 /// A panic of `work` goes on in the caller. Dropping the future interrupts what runs.
@@ -81,16 +113,20 @@ pub(crate) async fn on_blocking_thread_linked<T: Send + 'static>(
     link: Arc<Link>,
     work: impl FnOnce(&Link) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+    let Ok(runtime) = Handle::try_current() else {
         return work(&link);
     };
     let mut on_drop = CancelOnDrop::new(&link);
     // Or a cached query that asks for its own result would wait there for ever, and a closure for what it holds itself.
     let (loads, held) = (LoadScope::current(), Held::here());
-    let outcome = runtime.spawn_blocking(move || loads.run(|| held.run(|| work(&link)))).await;
+    let started = start_blocking(&runtime, "starting a thread to run a closure on", move || {
+        loads.run(|| held.run(|| work(&link)))
+    })?;
+    let outcome = started.await;
     on_drop.disarm();
     match outcome {
-        Ok(outcome) => outcome,
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => panic!("BUG: it was taken back"),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
         Err(stopped) => Err(Error::application(stopped)),
     }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::Connection;
 use crate::engine::{Engine, Lease};
 use crate::error::{Error, Result};
-use crate::place::{CancelOnDrop, Link};
+use crate::place::{CancelOnDrop, Link, start_blocking};
 use crate::session::Use;
 
 /// How many rows a chunk has at most: what a hop between threads costs is shared by so many.
@@ -68,6 +68,7 @@ impl Engine {
         T: Send + 'static,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        const STARTING: &str = "starting a thread that reads rows";
         let (chunk, chunks) = mpsc::channel(CHUNKS);
         let (tell, end) = oneshot::channel();
         let link = Arc::new(Link::default());
@@ -85,10 +86,10 @@ impl Engine {
             let _ = tell.send(End { rest, outcome });
         };
         if let Ok(runtime) = Handle::try_current() {
-            drop(runtime.spawn_blocking(work));
+            drop(start_blocking(&runtime, STARTING, work)?);
         } else {
             let thread = std::thread::Builder::new().name("pool-stream".to_owned());
-            thread.spawn(work).map_err(|source| Error::System { what: "starting a thread that reads rows", source })?;
+            thread.spawn(work).map_err(|source| Error::System { what: STARTING, source })?;
         }
         Ok(Source { chunks, end, cancel })
     }

@@ -310,3 +310,40 @@ fn signals_end_the_process_again_when_nobody_waits_for_them() {
         assert_eq!(child.wait().unwrap().signal(), Some(15), "{role}: ended by the signal itself");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_process_that_can_have_no_more_threads_is_told_so_and_can_close() {
+    const NAME: &str = "closing::a_process_that_can_have_no_more_threads_is_told_so_and_can_close";
+    if role().is_none() {
+        let out = another_process(NAME, "without threads", std::path::Path::new("")).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && said.contains("all were told"), "{said}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let db = DatabaseManager::open(":memory:").unwrap();
+    drop((db.blocking().acquire().unwrap(), db.blocking().acquire().unwrap()));
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain system calls. Nobody may have threads without limit but root, which this process is no longer.
+    unsafe {
+        if libc::getuid() == 0 {
+            assert_eq!(libc::setuid(65_534), 0);
+        }
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NPROC, &raw const none), 0);
+    }
+    let told = |outcome: pool_manager::Result<()>| {
+        assert!(matches!(&outcome, Err(Error::System { .. })), "{outcome:?}");
+        assert_eq!(db.pool_stats().unwrap().active_connections, 0, "the connection has come back");
+    };
+    runtime.block_on(async {
+        told(db.read(|_| Ok(())).await);
+        told(db.execute_with_pool(|_| Ok(())).await);
+        told(db.write(|_| Ok(())).await);
+        told(db.query_cached("SELECT 1", &[], |row| row.get::<_, i64>(0)).await.map(drop));
+        told(db.read_stream("SELECT 1", &[], |_| Ok(())).next().await.unwrap());
+        assert_eq!(db.blocking().read(|_| Ok(7)).unwrap(), 7, "what needs no thread goes on");
+        db.close_pool().await.unwrap();
+    });
+    println!("all were told");
+}
