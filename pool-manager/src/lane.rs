@@ -100,9 +100,12 @@ impl TurnQueue {
 
     /// Waits on the calling thread, but gives up when `stopped` says so; who makes it say so unparks the thread.
     pub(crate) fn turn_unless(&self, limit: Duration, stopped: impl Fn() -> bool) -> Result<Turn, NoTurn> {
-        let mut turn = pin!(self.0.acquire_owned_timeout(limit));
+        // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
+        let mut turn = pin!(tokio::task::unconstrained(self.0.acquire_owned_timeout(limit)));
         let waker = parking::waker();
         let mut context = Context::from_waker(&waker);
+        // A task's first poll may be put off to let others run, with the turn in hand, and is woken when its task lets go of the thread.
+        let mut is_first = true;
         loop {
             if let Poll::Ready(turn) = turn.as_mut().poll(&mut context) {
                 return turn.map_err(no_turn);
@@ -110,7 +113,9 @@ impl TurnQueue {
             if stopped() {
                 return Err(NoTurn::Stopped);
             }
-            std::thread::park();
+            if !std::mem::take(&mut is_first) {
+                std::thread::park();
+            }
         }
     }
 

@@ -27,7 +27,8 @@ thread_local! {
 
 /// Waits on the calling thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
+    let mut future = pin!(tokio::task::unconstrained(future));
     let waker = waker();
     let mut context = Context::from_waker(&waker);
     loop {

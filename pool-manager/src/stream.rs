@@ -143,7 +143,8 @@ impl<T> Iterator for RowIter<T> {
         if let Some(row) = self.0.ready.next() {
             return Some(Ok(row));
         }
-        let mut next = pin!(self.0.next());
+        // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
+        let mut next = pin!(tokio::task::unconstrained(self.0.next()));
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
         loop {

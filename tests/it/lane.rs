@@ -547,3 +547,33 @@ fn a_read_closure_writes_no_other_way_either() {
     }
     assert_eq!(count(&test.db, "t").unwrap(), 1);
 }
+
+#[test]
+fn a_task_that_has_had_its_share_of_its_runtime_still_gets_what_it_blocks_for() {
+    let test = TestDb::new(PoolConfig::builder().acquire_timeout(Duration::from_secs(600)));
+    test.fill(3_000);
+    let db = test.db.clone();
+    let task = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // No more than 128 units before it has to let others run: https://docs.rs/tokio/latest/tokio/task/coop
+            std::future::poll_fn(|context| {
+                for _ in 0..1_000 {
+                    let _ = std::pin::pin!(tokio::task::consume_budget()).poll(context);
+                }
+                std::task::Poll::Ready(())
+            })
+            .await;
+            let held = db.blocking().acquire().unwrap();
+            let transaction = held.transaction().unwrap();
+            transaction.execute("UPDATE t SET value = 1", []).unwrap();
+            transaction.commit().unwrap();
+            drop(held);
+            db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
+            let rows = db.blocking().read_stream("SELECT value FROM t", &[], |row| row.get::<_, i64>(0));
+            rows.map(Result::unwrap).sum::<i64>()
+        })
+    });
+    eventually("it is done", || task.is_finished());
+    assert_eq!(task.join().unwrap(), 6_000);
+}

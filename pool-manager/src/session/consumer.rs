@@ -14,7 +14,8 @@ use crate::parking::Unpark;
 impl Session {
     /// Waits on the calling thread, which runs the use, for a future; `None` when the use was stopped meanwhile.
     pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
+        // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
+        let mut future = pin!(tokio::task::unconstrained(future));
         let thread = std::thread::current();
         let waker = Waker::from(Arc::new(Unpark(thread.clone())));
         let mut context = Context::from_waker(&waker);
