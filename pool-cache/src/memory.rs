@@ -10,6 +10,8 @@
 //! was last remembered since, but for halving; it may be more. A departure that more than the asked number of others from the
 //! same queue have followed is never found; a younger one may be lost to another.
 
+use crate::processor::prefetch;
+
 /// Entries of the shard for each block: 24 counters an entry, since many more keys are known than are in.
 const ENTRIES: usize = 4;
 /// Words of counters in a block.
@@ -118,6 +120,14 @@ impl Memory {
             self.blocks.extend_from_within(..);
         }
         self.used = self.count_used();
+    }
+
+    /// Fetches the line of a key that is about to arrive or depart.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(block) = self.blocks.get(hash as usize & self.blocks.len().wrapping_sub(1)) {
+            prefetch(block);
+        }
     }
 
     /// Remembers a key that was asked for `count` times and departs from one of the queues. When half of the counters are in

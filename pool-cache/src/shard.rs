@@ -15,11 +15,11 @@ use std::borrow::Borrow;
 use std::mem::replace;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use crate::heat::Heat;
+use crate::index::Index;
 use crate::memory::Memory;
 use crate::options::Tags;
+use crate::processor::prefetch_counters;
 use crate::slab::{Linked, Links, List, NIL, Slab};
 use crate::tags::TagIndex;
 use crate::wheel::{DEADLINE, Due, NO_BUCKET, Timed, Wheel};
@@ -149,7 +149,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shard<K, V> {
-    table: HashTable<u32>,
+    table: Index,
     entries: Slab<Entry<K, V>>,
     /// How often the counts were halved.
     era: u8,
@@ -171,7 +171,7 @@ pub(crate) struct Shard<K, V> {
 impl<K, V> Shard<K, V> {
     pub(crate) fn new() -> Self {
         Shard {
-            table: HashTable::new(),
+            table: Index::new(),
             entries: Slab::new(),
             hot: List::EMPTY,
             cold: List::EMPTY,
@@ -221,19 +221,19 @@ impl<K, V> Shard<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.table.find(hash, |&at| self.entries[at].key.borrow() == key).copied()
+        self.table.find(hash, |at| self.entries[at].key.borrow() == key)
     }
 
     /// Finds the entry of a key by another comparison.
     #[inline]
     pub(crate) fn find_entry(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&Entry<K, V>> {
-        self.table.find(hash, |&at| is(&self.entries[at].key)).map(|&at| &self.entries[at])
+        self.table.find(hash, |at| is(&self.entries[at].key)).map(|at| &self.entries[at])
     }
 
     /// Finds an entry with this hash that has expired.
     pub(crate) fn find_expired(&self, hash: u64, now: u64) -> Option<u32> {
         let expired = |entry: &Entry<K, V>| entry.hash == hash && entry.expires_at <= now;
-        self.table.find(hash, |&at| expired(&self.entries[at])).copied()
+        self.table.find(hash, |at| expired(&self.entries[at]))
     }
 
     /// Notes that somebody asked for the entry at `at`.
@@ -269,7 +269,7 @@ impl<K, V> Shard<K, V> {
             deadline: Links::LOOSE,
         });
         let entries = &self.entries;
-        self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
+        self.table.insert(new.hash, at, |at| entries[at].hash);
         self.enqueue(at);
         if matches!(standing, Standing::Newcomer { crowded: false }) {
             self.fill_hot();
@@ -277,6 +277,28 @@ impl<K, V> Shard<K, V> {
         self.wheel.add(&mut self.entries, at);
         if !new.tags.is_empty() {
             self.entries[at].first_tag = self.tags.attach(at, self.serial, &new.tags);
+        }
+    }
+
+    /// Fetches what [`welcome`](Self::welcome) will read of a key, while its victim is looked for.
+    #[inline]
+    pub(crate) fn expect(&self, hash: u64) {
+        self.memory.prefetch(hash);
+    }
+
+    /// Fetches what the next eviction will read: all that the first of the cold queue leads to, and the one behind it, so that this
+    /// is there when its turn comes.
+    #[inline]
+    fn look_ahead(&self) {
+        if let Some(at) = self.cold.front() {
+            let entry = &self.entries[at];
+            self.table.prefetch(entry.hash);
+            self.memory.prefetch(entry.hash);
+            prefetch_counters(&entry.value);
+            self.entries.prefetch(List::<QUEUE>::after(&self.entries, at));
+        }
+        if let Some(at) = self.hot.front() {
+            self.entries.prefetch(at);
         }
     }
 
@@ -313,7 +335,7 @@ impl<K, V> Shard<K, V> {
         };
         self.cold_size += entry.size();
         let entries = &self.entries;
-        self.table.insert_unique(new.hash, at, |&at| entries[at].hash);
+        self.table.insert(new.hash, at, |at| entries[at].hash);
         if !stays {
             self.wheel.remove(&mut self.entries, at);
             self.wheel.add(&mut self.entries, at);
@@ -324,6 +346,7 @@ impl<K, V> Shard<K, V> {
         if !new.tags.is_empty() {
             self.entries[at].first_tag = self.tags.attach(at, self.serial, &new.tags);
         }
+        self.look_ahead();
         left
     }
 
@@ -341,8 +364,7 @@ impl<K, V> Shard<K, V> {
 
     #[inline]
     fn unlist(&mut self, hash: u64, at: u32) {
-        let listed = self.table.find_entry(hash, |&listed| listed == at);
-        listed.expect("BUG: an entry is missing from the table").remove();
+        assert!(self.table.remove(hash, at), "BUG: an entry is missing from the table");
     }
 
     /// Takes out an entry that expired in an earlier tick, if one is found within a few steps.

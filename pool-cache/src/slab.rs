@@ -6,8 +6,13 @@
 use std::mem::replace;
 use std::ops::{Index, IndexMut};
 
+use crate::processor::prefetch;
+
 /// "No slot": the end of a list, or a value that is in none.
 pub(crate) const NIL: u32 = u32::MAX;
+
+/// From how many slots on a slab grows in small steps.
+const MANY: usize = 1024;
 
 #[derive(Debug)]
 enum Slot<T> {
@@ -38,6 +43,9 @@ impl<T> Slab<T> {
         let at = if at == NIL {
             let at = u32::try_from(self.slots.len()).ok().filter(|&at| at != NIL);
             let at = at.expect("BUG: more than four billion entries in one shard");
+            if self.slots.len() == self.slots.capacity() {
+                self.enlarge();
+            }
             self.slots.push(Slot::Full(value));
             at
         } else {
@@ -50,12 +58,27 @@ impl<T> Slab<T> {
         at
     }
 
+    /// Makes room for more: twice as many while there are few, a quarter more later, since what is not used is paid for as well.
+    #[cold]
+    fn enlarge(&mut self) {
+        let slots = self.slots.len();
+        self.slots.reserve_exact(if slots < MANY { slots.max(4) } else { slots / 4 });
+    }
+
     pub(crate) fn remove(&mut self, at: u32) -> T {
         let slot = replace(&mut self.slots[at as usize], Slot::Vacant(self.vacant));
         let Slot::Full(value) = slot else { unreachable!("BUG: removed a vacant slot") };
         self.vacant = at;
         self.len -= 1;
         value
+    }
+
+    /// Fetches the beginning of the slot at `at`.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: u32) {
+        if let Some(slot) = self.slots.get(at as usize) {
+            prefetch(slot);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -134,6 +157,12 @@ impl<const KIND: usize> List<KIND> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.head == NIL
+    }
+
+    /// The one after `at`, which is in this list; after the last that is the first again.
+    #[inline]
+    pub(crate) fn after<T: Linked<KIND>>(slab: &Slab<T>, at: u32) -> u32 {
+        slab[at].links().next
     }
 
     pub(crate) fn push_back<T: Linked<KIND>>(&mut self, slab: &mut Slab<T>, at: u32) {

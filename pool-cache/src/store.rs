@@ -285,6 +285,7 @@ impl<K, V> Store<K, V> {
                 standing = Some(entry.standing());
                 guarded.dismiss(entry, Left { why: RemovalReason::Replaced, now }, &mut room, removals);
             }
+            guarded.shard.expect(new.hash);
             if new.expires_at <= now || !self.budget.admits(new.weight) {
                 guarded.tally.rejections += 1;
                 return Insertion::Refused(new);
