@@ -38,7 +38,11 @@ impl<V> Clone for Outcome<V> {
 
 #[derive(Debug)]
 enum State<V> {
-    Loading { wakers: Vec<(u64, Waker)>, next: u64 },
+    /// Who waits, each at a place of its own, and the places that are free again.
+    Loading {
+        wakers: Vec<Option<Waker>>,
+        free: Vec<usize>,
+    },
     Landed(Outcome<V>),
 }
 
@@ -49,7 +53,7 @@ pub(crate) struct Flight<V> {
 
 impl<V> Flight<V> {
     pub(crate) fn new() -> Self {
-        Flight { state: Mutex::new(State::Loading { wakers: Vec::new(), next: 0 }) }
+        Flight { state: Mutex::new(State::Loading { wakers: Vec::new(), free: Vec::new() }) }
     }
 
     /// Ends the flight and wakes everybody who waits for it.
@@ -61,7 +65,7 @@ impl<V> Flight<V> {
         };
         // Wakers are foreign code: they run without the lock, and one that panics must not keep the others asleep.
         if let State::Loading { wakers, .. } = before {
-            for (_, waker) in wakers {
+            for waker in wakers.into_iter().flatten() {
                 let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
         }
@@ -102,7 +106,7 @@ impl Wake for Unpark {
 #[derive(Debug)]
 pub(crate) struct Landed<'a, V> {
     flight: &'a Flight<V>,
-    registered: Option<u64>,
+    registered: Option<usize>,
 }
 
 impl<V> Future for Landed<'_, V> {
@@ -121,17 +125,13 @@ impl<V> Future for Landed<'_, V> {
                 drop(state);
                 return Poll::Ready(outcome);
             }
-            State::Loading { wakers, next } => {
-                let place = self.registered.and_then(|id| wakers.iter_mut().find(|(other, _)| *other == id));
-                match (place, waker.take()) {
-                    (Some((_, old)), Some(new)) => _replaced = std::mem::replace(old, new),
-                    (None, Some(new)) => {
-                        wakers.push((*next, new));
-                        self.registered = Some(*next);
-                        *next += 1;
-                    }
-                    (_, None) => unreachable!("BUG: the waker was just put there"),
+            State::Loading { wakers, free } => {
+                let place = self.registered.or_else(|| free.pop()).unwrap_or(wakers.len());
+                if place == wakers.len() {
+                    wakers.push(None);
                 }
+                _replaced = std::mem::replace(&mut wakers[place], waker.take());
+                self.registered = Some(place);
             }
         }
         drop(state);
@@ -141,14 +141,35 @@ impl<V> Future for Landed<'_, V> {
 
 impl<V> Drop for Landed<'_, V> {
     fn drop(&mut self) {
-        let Some(id) = self.registered else { return };
+        let Some(place) = self.registered else { return };
         let mut state = self.flight.state.lock();
         let mut _gone = None;
-        if let State::Loading { wakers, .. } = &mut *state
-            && let Some(index) = wakers.iter().position(|(other, _)| *other == id)
-        {
-            _gone = Some(wakers.swap_remove(index));
+        if let State::Loading { wakers, free } = &mut *state {
+            _gone = wakers[place].take();
+            free.push(place);
         }
         drop(state);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiters_that_give_up_are_not_looked_for_among_all_others() {
+        let flight = Flight::<u32>::new();
+        let mut waiting: Vec<_> = (0..100_000).map(|_| flight.landed()).collect();
+        for _ in 0..2 {
+            for waiter in &mut waiting {
+                assert!(Pin::new(waiter).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            }
+        }
+        // The last first, or this takes minutes.
+        while waiting.len() > 1 {
+            waiting.pop();
+        }
+        let State::Loading { wakers, free } = &*flight.state.lock() else { unreachable!("nothing has landed") };
+        assert_eq!((wakers.iter().flatten().count(), free.len()), (1, 99_999));
     }
 }

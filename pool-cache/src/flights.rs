@@ -13,6 +13,8 @@ use hashbrown::HashTable;
 use crate::flight::Flight;
 use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
 
+/// How many invalidated tags are noted for one load: one that lasts must neither collect nor compare them without end.
+const MOST_NOTED: usize = 64;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// One load: what it is for, and where its result is waited for.
@@ -31,8 +33,30 @@ pub(crate) struct Registration<K, V> {
 #[derive(Debug)]
 struct Active<K, V> {
     registration: Arc<Registration<K, V>>,
-    /// Tags that were invalidated while the load ran.
+    /// Tags that were invalidated while the load ran; beyond [`MOST_NOTED`], any may have been.
     invalidated: Vec<Arc<str>>,
+    any: bool,
+}
+
+impl<K, V> Active<K, V> {
+    /// Notes the invalidation of a tag that the load has not declared.
+    fn note(&mut self, tag: &Arc<str>) {
+        if self.any || self.invalidated.contains(tag) {
+            return;
+        }
+        if self.invalidated.len() == MOST_NOTED {
+            self.any = true;
+            self.invalidated = Vec::new();
+            return;
+        }
+        self.invalidated.push(Arc::clone(tag));
+    }
+
+    /// Whether a result with these tags may have been invalidated. Those that the load has declared were not: it would be gone.
+    fn taints(&self, tags: &[Arc<str>]) -> bool {
+        let declared = &self.registration.tags;
+        tags.iter().any(|tag| if self.any { !declared.contains(tag) } else { self.invalidated.contains(tag) })
+    }
 }
 
 /// The part of a caller in a load.
@@ -112,7 +136,7 @@ impl<K, V> Flights<K, V> {
             drop(table);
             return Role::Join(joined);
         }
-        let active = Active { registration: Arc::clone(&registration), invalidated: Vec::new() };
+        let active = Active { registration: Arc::clone(&registration), invalidated: Vec::new(), any: false };
         table.insert_unique(hash, active, |active| active.registration.hash);
         self.active.fetch_add(1, Ordering::Relaxed);
         drop(table);
@@ -140,7 +164,7 @@ impl<K, V> Flights<K, V> {
         let is_this = |active: &Active<K, V>| active.registration.id == registration.id;
         let conclusion = match table.find(registration.hash, is_this) {
             None => return Conclusion::Outdated,
-            Some(active) if active.invalidated.iter().any(|tag| tags.contains(tag)) => Conclusion::Tainted,
+            Some(active) if active.taints(tags) => Conclusion::Tainted,
             Some(_) => {
                 store();
                 Conclusion::Stored
@@ -177,9 +201,7 @@ impl<K, V> Flights<K, V> {
             if active.registration.tags.iter().any(|other| **other == *tag) {
                 return true;
             }
-            if !active.invalidated.contains(&name) {
-                active.invalidated.push(Arc::clone(&name));
-            }
+            active.note(&name);
             false
         });
     }
@@ -199,5 +221,30 @@ impl<K, V> Flights<K, V> {
             self.active.fetch_sub(gone.len(), Ordering::Relaxed);
             drop(table);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().copied().map(Arc::from).collect()
+    }
+
+    #[test]
+    fn load_that_lasts_does_not_collect_every_tag_that_is_invalidated_meanwhile() {
+        let conclude = |with: &[&str]| {
+            let flights = Flights::<u32, u32>::new();
+            let Role::Lead(registration) = flights.enter(1, &1, &tags(&["declared"]), false) else { unreachable!() };
+            (0..10_000).for_each(|i| flights.outdate_tag(&format!("other {i}")));
+            let noted = flights.stripe(1).lock().iter().map(|active| active.invalidated.len()).sum::<usize>();
+            assert!(noted <= MOST_NOTED, "{noted}");
+            flights.conclude(&registration, &tags(with), || {})
+        };
+        assert_eq!(conclude(&[]), Conclusion::Stored);
+        assert_eq!(conclude(&["declared"]), Conclusion::Stored);
+        assert_eq!(conclude(&["declared", "other 9999"]), Conclusion::Tainted);
+        assert_eq!(conclude(&["nobody's"]), Conclusion::Tainted, "it is not known any more");
     }
 }

@@ -151,6 +151,10 @@ impl<const KIND: usize> List<KIND> {
         (self.head != NIL).then_some(self.head)
     }
 
+    pub(crate) fn back<T: Linked<KIND>>(&self, slab: &Slab<T>) -> Option<u32> {
+        self.front().map(|at| slab[at].links().prev)
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
