@@ -45,7 +45,7 @@
 //!
 //! # Memory
 //!
-//! Over key and value, an entry takes 75 bytes in a cache of 100,000 that has just become full and 103 bytes once it has evicted for long
+//! Over key and value, an entry takes 71 bytes in a cache of 100,000 that has just become full and 92 bytes once it has evicted for long
 //! (measured with `u64` keys; moka 0.12: 248 and 253; quick_cache 0.7, which knows no time to live: 43 and 102).
 //!
 //! # Not promised
