@@ -22,10 +22,10 @@ struct Line {
     slots: [u32; SLOTS],
 }
 
-/// The byte that stands for a hash.
+/// The byte that stands for a hash: an odd one, so never zero.
 #[inline]
 fn tag(hash: u64) -> u8 {
-    ((hash >> 56) as u8).max(1)
+    (hash >> 56) as u8 | 1
 }
 
 impl Line {
@@ -79,16 +79,23 @@ impl Index {
     pub(crate) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let line = self.lines.get(self.line(hash, 0))?;
-        if let Some(place) = line.find(tag, &mut is) {
-            return Some(line.slots[place]);
+        let found = line.with(tag);
+        if found != 0 {
+            // Nearly always it is the first of these, so no more than that is done here.
+            let slot = line.slots[found.trailing_zeros() as usize];
+            if is(slot) {
+                return Some(slot);
+            }
+        } else if line.is_last() {
+            return None;
         }
-        if line.is_last() { None } else { self.find_further(hash, tag, is) }
+        self.search(hash, tag, is)
     }
 
-    /// Looks into the lines behind the first.
+    /// Looks at all that has this byte, in all lines that have to be looked into.
     #[cold]
-    fn find_further(&self, hash: u64, tag: u8, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        for step in 1..self.lines.len() {
+    fn search(&self, hash: u64, tag: u8, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+        for step in 0..self.lines.len() {
             let line = &self.lines[self.line(hash, step)];
             if let Some(place) = line.find(tag, &mut is) {
                 return Some(line.slots[place]);
