@@ -7,6 +7,8 @@ mod authorizer;
 mod cached;
 mod card;
 mod classify;
+mod effect;
+mod equal_keys;
 mod loan;
 mod lodging;
 mod opened;
@@ -21,7 +23,7 @@ mod watch;
 
 pub use cached::CachedStatement;
 pub use lodging::PROBE;
-pub use opened::{Opened, RowKey};
+pub use opened::{ColumnKey, Opened, RowKey};
 pub use overheard::Overheard;
 pub use reported::{Change, Changes};
 

@@ -5,9 +5,10 @@
 
 use super::lodging::{Lodging, Resident};
 use super::program::{self, Instruction};
-use super::single_rows;
+use super::{effect, equal_keys, single_rows};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::equal_keys::ColumnKey;
 pub use super::single_rows::RowKey;
 
 /// What the program of a statement opens.
@@ -16,8 +17,12 @@ pub use super::single_rows::RowKey;
 pub struct Opened {
     /// The root pages of tables and indexes of the database `main`.
     pub roots: BTreeSet<u32>,
-    /// Of which of these roots, which are tables then, nothing is read but single rows, and which.
+    /// Of which of these roots, which are tables then, nothing is read but single rows, and which: besides those to which entries of
+    /// indexes in [`keys`](Self::keys) lead, so there may be none.
     pub rows: BTreeMap<u32, BTreeSet<RowKey>>,
+    /// Of which of these roots, which are indexes then or tables without row numbers, nothing is read but entries that have one of these
+    /// values in their first column, compared byte by byte, and the rows to which these lead.
+    pub keys: BTreeMap<u32, BTreeSet<ColumnKey>>,
     /// Whether tables of another database are opened: `temp`, or an attached one.
     pub elsewhere: bool,
     /// How many virtual tables are opened.
@@ -85,8 +90,12 @@ pub(super) fn of<C: Resident>(lodging: &Lodging<C>, sql: &str) -> rusqlite::Resu
         }
     }
     opened.virtual_tables = virtual_tables.len();
-    if let [program] = &*programs {
-        opened.rows = single_rows::of(program);
+    if let [program] = &*programs
+        && let Some(effects) = effect::of(program)
+    {
+        let keyed = equal_keys::of(program, &effects);
+        opened.rows = single_rows::of(program, &effects, &keyed.followers);
+        opened.keys = keyed.indexes;
     }
     Ok(opened)
 }

@@ -12,6 +12,10 @@
 //! * `OP_Delete` without that flag: `sqlite3GenerateRowDelete` leaves it out for rows that `REPLACE` deletes, and `sqlite3Update` for the
 //!   row under its old number, where the number changes or a foreign key must be checked in between;
 //! * what has no P4, but for the list of highest numbers: tables that SQLite keeps for itself, and statements that it runs for itself (`sqlite3NestedParse`).
+//!
+//! From an index entries go by `OP_IdxDelete`, by `OP_Delete` (`sqlite3GenerateRowDelete` uses it for the index that found the row), or by
+//! `OP_Clear`. `sqlite3Update` touches an index only if one of its columns may change. Whether a program removes entries from an index
+//! depends on what it may change, not on how it finds the rows.
 
 use super::lodging::{Lodging, Resident};
 use super::opened::{is_unclear, root_in_main};
@@ -41,6 +45,9 @@ pub struct Changes {
     pub reported: BTreeMap<u32, BTreeSet<Box<str>>>,
     /// Tables of which a change is not reported, by root page, and how they change. May be indexes, too.
     pub unreported: BTreeMap<u32, BTreeSet<Change>>,
+    /// Indexes from which entries may be removed, by root page. As long as none is removed from an index of all rows, each row that was
+    /// there before keeps the values of the index' columns.
+    pub shrinking: BTreeSet<u32>,
     /// Whether it does something that does not tell which rows it changes.
     pub unclear: bool,
 }
@@ -63,10 +70,11 @@ impl Changes {
     fn add(&mut self, program: &[Instruction]) {
         // Nothing but `OP_OpenWrite` opens a table on disk for writing.
         let mut tables: BTreeMap<i64, BTreeSet<u32>> = BTreeMap::new();
+        let mut indexes: BTreeMap<i64, BTreeSet<u32>> = BTreeMap::new();
         for open in program.iter().filter(|instruction| &*instruction.opcode == "OpenWrite") {
             match root_in_main(open) {
                 Some(root) if !is_index(open) => _ = tables.entry(open.p1).or_default().insert(root),
-                Some(_) => {}
+                Some(root) => _ = indexes.entry(open.p1).or_default().insert(root),
                 None => self.unclear |= open.p3 == 0,
             }
         }
@@ -75,9 +83,15 @@ impl Changes {
                 continue;
             }
             let roots = tables.get(&instruction.p1).into_iter().flatten();
+            if matches!(&*instruction.opcode, "Delete" | "IdxDelete") {
+                self.shrinking.extend(indexes.get(&instruction.p1).into_iter().flatten());
+            }
             match &*instruction.opcode {
                 "Clear" if instruction.p2 == 0 => match u32::try_from(instruction.p1) {
-                    Ok(root) => self.not_reported(root, Change::Cleared),
+                    Ok(root) => {
+                        self.not_reported(root, Change::Cleared);
+                        self.shrinking.insert(root);
+                    }
                     Err(_) => self.unclear = true,
                 },
                 "Clear" => {}
@@ -193,6 +207,50 @@ mod tests {
         assert!(names(&connection, "UPDATE parent SET id = 2").1.contains("parent {Moved}"));
         for sql in ["CREATE TABLE more (x)", "PRAGMA user_version = 3", "BEGIN IMMEDIATE"] {
             assert!(connection.changed_by(sql).unwrap().unclear, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_program_tells_from_which_indexes_it_may_remove_entries() {
+        let connection = connection();
+        connection
+            .execute_batch(
+                "CREATE INDEX by_value ON plain (value); CREATE INDEX by_both ON watched (value, id);
+                 CREATE TABLE generated (id INTEGER PRIMARY KEY, a, b AS (a * 2)); CREATE INDEX by_b ON generated (b);
+                 CREATE INDEX by_up ON child (up);",
+            )
+            .unwrap();
+        let named = |sql: &str| {
+            let name = |root: &u32| {
+                let sql = "SELECT name FROM sqlite_schema WHERE rootpage = ?1";
+                connection.query_row(sql, [root], |row| row.get::<_, String>(0)).unwrap()
+            };
+            let mut names: Vec<_> = connection.changed_by(sql).unwrap().shrinking.iter().map(name).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        for (sql, expected) in [
+            ("INSERT INTO plain VALUES (?1, ?2)", ""),
+            ("INSERT OR IGNORE INTO plain VALUES (?1, ?2)", ""),
+            ("INSERT INTO plain SELECT * FROM copy", ""),
+            ("UPDATE plain SET id = id + 1", "by_value"),
+            ("UPDATE plain SET value = 1", "by_value"),
+            ("UPDATE watched SET id = 1 WHERE value = 5", "by_both by_value sqlite_autoindex_one_1"),
+            ("DELETE FROM plain WHERE id = ?1", "by_value"),
+            ("DELETE FROM plain WHERE value = ?1", "by_value"),
+            ("DELETE FROM plain WHERE value = ?1 OR id = ?2", "by_value"),
+            ("DELETE FROM plain", "by_value plain"),
+            ("REPLACE INTO plain VALUES (1, 2)", "by_value"),
+            ("UPDATE OR REPLACE plain SET value = 3", "by_value"),
+            ("INSERT INTO plain VALUES (1, 2) ON CONFLICT DO UPDATE SET value = 1", "by_value"),
+            ("INSERT INTO plain VALUES (1, 2) ON CONFLICT DO UPDATE SET id = 1", "by_value"),
+            ("UPDATE generated SET a = 1", "by_b"),
+            ("UPDATE counted SET value = 1", ""),
+            ("DELETE FROM parent WHERE id = 1", "by_up"),
+            ("UPDATE parent SET value = 2", ""),
+            ("UPDATE copy SET value = 2 WHERE id IN (SELECT id FROM plain WHERE value = 3)", ""),
+        ] {
+            assert_eq!(named(sql), expected, "{sql}");
         }
     }
 
