@@ -1,13 +1,22 @@
-//! Which numbers were bound to the parameters of a statement when it ran.
+//! What was bound to the parameters of a statement when it ran: numbers and texts.
 //!
 //! SQLite tells what is bound in one way only: `sqlite3_expanded_sql` gives the text with each parameter replaced by its value
 //! (<https://sqlite.org/c3ref/expanded_sql.html>), as it is at that moment. Owns comparing the two texts. It must not know what the
-//! numbers mean. Invariant: a number is returned only if both texts are the same but for parameters, each of which has a value in its
+//! values mean. Invariant: a value is returned only if both texts are the same but for parameters, each of which has a value in its
 //! place; of what is not recognised nothing is said.
 
-/// The numbers bound, by the parameters' indexes, the first being at 0; `None` for what is bound and no integer, and for what is not bound.
-/// `None` altogether where the texts don't fit together.
-pub(crate) fn numbers(text: &str, expanded: &str) -> Option<Vec<Option<i64>>> {
+/// What is bound to a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Integer(i64),
+    /// A text as far as its first NUL: there SQLite ends it.
+    Text(String),
+    /// Something else, or nothing.
+    Other,
+}
+
+/// The values bound, by the parameters' indexes, the first being at 0. `None` where the texts don't fit together.
+pub(crate) fn values(text: &str, expanded: &str) -> Option<Vec<Value>> {
     let (mut text, mut expanded) = (text.as_bytes(), expanded.as_bytes());
     let mut found = Found::default();
     loop {
@@ -15,7 +24,7 @@ pub(crate) fn numbers(text: &str, expanded: &str) -> Option<Vec<Option<i64>>> {
         let (token, rest) = text.split_at(length);
         text = rest;
         match kind {
-            Kind::End => return expanded.is_empty().then_some(found.numbers),
+            Kind::End => return expanded.is_empty().then_some(found.values),
             Kind::Other => expanded = expanded.strip_prefix(token)?,
             Kind::Parameter => {
                 let (value, length) = value(expanded)?;
@@ -28,16 +37,16 @@ pub(crate) fn numbers(text: &str, expanded: &str) -> Option<Vec<Option<i64>>> {
 
 #[derive(Default)]
 struct Found<'t> {
-    numbers: Vec<Option<i64>>,
+    values: Vec<Value>,
     /// Names, with their indexes.
     names: Vec<(&'t [u8], usize)>,
 }
 
 impl<'t> Found<'t> {
     /// Gives a parameter its index, by SQLite's rules: <https://sqlite.org/lang_expr.html#parameters>
-    fn enter(&mut self, token: &'t [u8], value: Option<i64>) -> Option<()> {
+    fn enter(&mut self, token: &'t [u8], value: Value) -> Option<()> {
         let index = match token {
-            [b'?'] => self.numbers.len(),
+            [b'?'] => self.values.len(),
             [b'?', number @ ..] => {
                 let number: usize = std::str::from_utf8(number).ok()?.parse().ok()?;
                 number.checked_sub(1).filter(|index| *index < 32_766)?
@@ -45,15 +54,15 @@ impl<'t> Found<'t> {
             name => match self.names.iter().find(|(known, _)| *known == name) {
                 Some((_, index)) => *index,
                 None => {
-                    self.names.push((name, self.numbers.len()));
-                    self.numbers.len()
+                    self.names.push((name, self.values.len()));
+                    self.values.len()
                 }
             },
         };
-        if self.numbers.len() <= index {
-            self.numbers.resize(index + 1, None);
+        if self.values.len() <= index {
+            self.values.resize(index + 1, Value::Other);
         }
-        self.numbers[index] = value;
+        self.values[index] = value;
         Some(())
     }
 }
@@ -105,12 +114,16 @@ fn quoted(text: &[u8], quote: u8) -> Option<usize> {
     }
 }
 
-/// The value that a text begins with, if it is an integer, and its length.
-fn value(text: &[u8]) -> Option<(Option<i64>, usize)> {
+/// The value that a text begins with, and its length.
+fn value(text: &[u8]) -> Option<(Value, usize)> {
     match text {
-        [b'\'', ..] => Some((None, quoted(text, b'\'')?)),
-        [b'x', b'\'', rest @ ..] => Some((None, rest.iter().position(|byte| *byte == b'\'')? + 3)),
-        [b'N', b'U', b'L', b'L', ..] => Some((None, 4)),
+        [b'\'', ..] => {
+            let length = quoted(text, b'\'')?;
+            let value = std::str::from_utf8(&text[1..length - 1]).ok()?;
+            Some((Value::Text(value.replace("''", "'")), length))
+        }
+        [b'x', b'\'', rest @ ..] => Some((Value::Other, rest.iter().position(|byte| *byte == b'\'')? + 3)),
+        [b'N', b'U', b'L', b'L', ..] => Some((Value::Other, 4)),
         _ => {
             let digits = |from: usize| {
                 let count = text.get(from..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -119,21 +132,27 @@ fn value(text: &[u8]) -> Option<(Option<i64>, usize)> {
             let end = digits(usize::from(text.first() == Some(&b'-')))?;
             if text.get(end) != Some(&b'.') {
                 let number = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
-                return Some((Some(number), end));
+                return Some((Value::Integer(number), end));
             }
             let end = digits(end + 1)?;
             if !matches!(text.get(end), Some(b'e' | b'E')) {
-                return Some((None, end));
+                return Some((Value::Other, end));
             }
-            Some((None, digits(end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-'))))?))
+            Some((Value::Other, digits(end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-'))))?))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::numbers;
+    use super::Value as Bound;
     use rusqlite::types::Value;
+
+    /// The numbers among the values.
+    fn numbers(text: &str, expanded: &str) -> Option<Vec<Option<i64>>> {
+        let number = |value| if let Bound::Integer(number) = value { Some(number) } else { None };
+        Some(super::values(text, expanded)?.into_iter().map(number).collect())
+    }
 
     /// The texts as SQLite makes them.
     fn found(sql: &str, values: &[Value]) -> Option<Vec<Option<i64>>> {
@@ -185,6 +204,20 @@ mod tests {
             ("SELECT ?0", "SELECT 1"),
         ] {
             assert_eq!(numbers(text, expanded), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_as_far_as_its_first_nul() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let sql = "SELECT ?1, ?2";
+        let mut statement = conn.prepare(sql).unwrap();
+        for (text, found) in [("it's ?2 -- ''", "it's ?2 -- ''"), ("", ""), ("Köln", "Köln"), ("a\0b", "a"), ("'", "'")]
+        {
+            statement.raw_bind_parameter(1, text).unwrap();
+            statement.raw_bind_parameter(2, 7).unwrap();
+            let values = super::values(sql, &statement.expanded_sql().unwrap());
+            assert_eq!(values, Some(vec![Bound::Text(found.to_owned()), Bound::Integer(7)]), "{text}");
         }
     }
 }

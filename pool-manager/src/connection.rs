@@ -199,6 +199,12 @@ impl Connection {
         }
     }
 
+    /// Prepares for the publication of the open transaction, which is committed next.
+    #[inline]
+    pub(crate) fn look(&self) {
+        self.session.publisher.look(&self.statements);
+    }
+
     /// Prepares a statement, or takes it from this connection's cache when it was prepared before.
     ///
     /// With `enable_statement_pooling` off it is prepared each time; nothing else changes.

@@ -52,6 +52,14 @@ pub enum Mutation {
     ForgetsOldKey,
     /// Believes that SQLite reports what a `DELETE` of all rows deletes.
     ForgetsClearing,
+    /// Publishes rows without the values by which they are read.
+    ForgetsKeys,
+    /// Takes a row whose value changes for one that had its new value before.
+    ForgetsOldValue,
+    /// Looks for the values before the last row is written.
+    LooksEarly,
+    /// No mistake: takes rows for read as a whole where they are read by a value.
+    IgnoresKeys,
     /// No mistake: takes tables for read as a whole, to tell what rows are worth.
     IgnoresRows,
 }

@@ -8,13 +8,14 @@
 //! Publications are numbered. One names the tables that a commit has written, or says "any table", and carries the bytes of the
 //! wal-index' header that this commit left; they differ after every commit of any process (`wal_index`). For each table the ledger keeps
 //! the number of the last publication that named it, and one number for the last that meant any table. Of a table of which somebody reads
-//! single rows it keeps numbers of rows besides (`row_cells`). A publication that names such a table *names a row* of it if it was told that
-//! the row was written, or if nobody could tell which were (`row_watch`).
+//! single rows it keeps numbers of rows besides, and of a column by which somebody reads, numbers of values (`row_cells`). A publication that names such a table *names a row* of it if it was told that
+//! the row was written, or if nobody could tell which were (`row_watch`); it *names a value* of a column if it was told that a row that was
+//! written has it, or if nobody could tell (`key_watch`).
 //!
 //! * A *reader* takes the number of the last publication before its read transaction begins ([`Ledger::moment`]). What it read
 //!   holds for as long as ([`Ledger::holds`]) the header's bytes are those last published and no publication after its
-//!   number named one of its tables, one of its rows or any table. (A result may depend on whole tables, and of others on rows with certain
-//!   numbers alone, whether there are such rows or not: `reads`.)
+//!   number named one of its tables, one of its rows, one of its values or any table. (A result may depend on whole tables, and of others on
+//!   rows with certain numbers alone, or with certain values in a column, whether there are such rows or not: `reads`.)
 //! * A *writer* notes the bytes when it is about to commit and has the lock to write ([`Ledger::commit_begins`]), and publishes when it has
 //!   committed ([`Ledger::committed`]): the tables it wrote, if the bytes it noted were those last published (nobody committed
 //!   before it unseen) and the header counts exactly one commit since (nobody committed after it either); else any table.
@@ -46,6 +47,11 @@
 //!   and none that is younger. Of what was published before somebody first read single rows of a table nobody noted rows, and so its rows begin
 //!   with the number of the last publication that named the table.
 //! * So if no publication after the reader's number names one of its rows, no commit that it lacks has changed them.
+//! * Covered in terms of values, too: a publication names each value that a row had or has that its commits have inserted, changed or deleted.
+//!   For it says which only if it says which rows, and if somebody looked at them, by what is true of the schema of that commit: the look is
+//!   for one [`KeyCells`], which say of when they know their column, and which begin, as those of rows, with the number of the last publication
+//!   that named the table. A publication that was not looked at for them names all.
+//! * So if no publication after the reader's number names one of its values, no commit that it lacks has changed rows that had one or have.
 //!
 //! From the claim follows: *(a)* after a write has returned nobody gets an older result: the write was visible when the call
 //! began. *(b)* Nobody who has seen a new row, through any path, then gets an old result: the same, and it does not matter whether the commit
@@ -88,6 +94,7 @@ use parking_lot::Mutex;
 use crate::bulletin::{Bulletin, Wakers};
 use crate::faults::{self, Mutation, Point};
 use crate::fork::PerProcess;
+use crate::key_column::{Column, Mark};
 use crate::location::FileIdentity;
 use crate::row_cells::{Row, RowCells};
 use crate::row_watch::Written;
@@ -110,7 +117,7 @@ pub(crate) enum Writes {
 pub(crate) enum Reads {
     /// These tables of `main` at most.
     Tables(Box<[Cell]>),
-    /// These tables of `main` at most, and of others nothing but these rows.
+    /// These tables of `main` at most, and of others nothing but these rows, or rows with these values.
     Rows(Box<[Cell]>, Box<[Row]>),
     /// Nobody knows which.
     Any,
@@ -118,6 +125,10 @@ pub(crate) enum Reads {
 
 /// Of how many tables rows are told apart; each takes some kilobytes.
 const MOST_ROW_TABLES: usize = 1_000;
+
+/// By how many columns rows are told apart besides, of one table and of all.
+const MOST_TABLE_COLUMNS: usize = 8;
+const MOST_COLUMNS: usize = 1_000;
 
 /// How many tables are told apart; with more, all are forgotten and everything read before is taken to have changed.
 const MOST_TABLES: usize = 10_000;
@@ -140,8 +151,9 @@ pub(crate) struct Ledger {
     /// Who wants to hear of publications.
     bulletins: Mutex<Vec<Weak<Bulletin>>>,
     tables: Mutex<Tables>,
-    /// Whether anybody has read single rows.
+    /// Whether anybody has read single rows, and whether by a column's value.
     wants_rows: AtomicBool,
+    wants_keys: AtomicBool,
 }
 
 type Tables = HashMap<Box<str>, Table>;
@@ -151,6 +163,18 @@ struct Table {
     last: Cell,
     /// Once somebody has read single rows of it.
     rows: Option<Arc<RowCells>>,
+    /// By which somebody has read it.
+    columns: Vec<Arc<KeyCells>>,
+}
+
+/// The cells of a column by whose values rows are told apart.
+#[derive(Debug)]
+pub(crate) struct KeyCells {
+    pub(crate) column: Column,
+    /// A number of the ledger from before that was found out.
+    since: u64,
+    /// Of marks.
+    cells: Arc<RowCells>,
 }
 
 /// What one commit counts in `under_way` whose end nobody tells; the others count one.
@@ -210,6 +234,7 @@ impl Ledger {
             bulletins: Mutex::default(),
             tables: Mutex::default(),
             wants_rows: AtomicBool::new(false),
+            wants_keys: AtomicBool::new(false),
         }
     }
 
@@ -308,7 +333,7 @@ impl Ledger {
     pub(crate) fn outdate(&self, names: Vec<String>) {
         let mut tables = self.tables.lock();
         let number = self.last.load(Ordering::Relaxed) + 1;
-        Self::enter(&mut tables, &names, None, number);
+        self.enter(&mut tables, &names, None, number);
         self.last.store(number, Ordering::Release);
     }
 
@@ -343,6 +368,58 @@ impl Ledger {
         }
         let cells = tables.get(name)?.rows.as_ref()?;
         Some(rows.into_iter().map(|row| Row::of(cells, row)).collect())
+    }
+
+    /// Finds the numbers of rows that have certain values in a column of a table, named in lower case; `since`: from before it was found out
+    /// which column that is. `None` where only those of the table are kept.
+    pub(crate) fn keys(
+        &self,
+        name: &str,
+        since: u64,
+        column: Column,
+        marks: impl IntoIterator<Item = Mark>,
+    ) -> Option<Vec<Row>> {
+        let mut tables = self.tables.lock();
+        if !self.is_schema_of(since) {
+            return None;
+        }
+        if tables.get(name).is_none_or(|table| table.columns.is_empty()) {
+            // Of others nothing more can be told.
+            tables.values_mut().for_each(|table| table.columns.retain(|known| self.is_schema_of(known.since)));
+        }
+        let columns = tables.values().map(|table| table.columns.len()).sum::<usize>();
+        let table = tables.entry(name.into()).or_default();
+        table.columns.retain(|known| self.is_schema_of(known.since));
+        let known = table.columns.iter().find(|known| known.column == column).map(|known| Arc::clone(&known.cells));
+        let cells = match known {
+            Some(cells) => cells,
+            None if columns >= MOST_COLUMNS || table.columns.len() >= MOST_TABLE_COLUMNS => return None,
+            None => {
+                // At which values were written so far nobody looked.
+                let cells = Arc::new(RowCells::new(table.last.load(Ordering::Relaxed)));
+                table.columns.push(Arc::new(KeyCells { column, since, cells: Arc::clone(&cells) }));
+                // Relaxed, as in `rows`.
+                self.wants_rows.store(true, Ordering::Relaxed);
+                self.wants_keys.store(true, Ordering::Relaxed);
+                cells
+            }
+        };
+        Some(marks.into_iter().map(|mark| Row::of(&cells, mark)).collect())
+    }
+
+    /// The columns of a table, in whatever letters, by which somebody reads it.
+    pub(crate) fn columns_of(&self, table: &str) -> Vec<Arc<KeyCells>> {
+        let tables = self.tables.lock();
+        let known = tables.get(&*table.to_ascii_lowercase());
+        known
+            .map(|table| table.columns.iter().filter(|known| self.is_schema_of(known.since)).cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Tells whether it is of use to know which values the rows have that were written.
+    #[inline]
+    pub(crate) fn wants_keys(&self) -> bool {
+        self.wants_keys.load(Ordering::Relaxed)
     }
 
     /// Tells whether it is of use to know which rows were written.
@@ -411,7 +488,7 @@ impl Ledger {
         wakers.wake();
     }
 
-    fn enter(tables: &mut Tables, names: &[String], rows: Option<&Written>, number: u64) {
+    fn enter(&self, tables: &mut Tables, names: &[String], rows: Option<&Written>, number: u64) {
         for name in names {
             match tables.get(&**name) {
                 Some(table) => {
@@ -419,9 +496,13 @@ impl Ledger {
                     if let Some(cells) = &table.rows {
                         cells.enter(rows.and_then(|rows| rows.of(name)), number);
                     }
+                    for known in &table.columns {
+                        let rows = rows.filter(|_| self.is_schema_of(known.since));
+                        known.cells.enter(rows.and_then(|rows| rows.marks_of(name, known)), number);
+                    }
                 }
                 None => {
-                    let table = Table { last: Arc::new(AtomicU64::new(number)), rows: None };
+                    let table = Table { last: Arc::new(AtomicU64::new(number)), ..Table::default() };
                     tables.insert(name.as_str().into(), table);
                 }
             }
@@ -432,7 +513,7 @@ impl Ledger {
     fn publish(&self, tables: &mut Tables, writes: &Writes, rows: Option<&Written>, left: &Header) -> Wakers {
         let number = self.last.load(Ordering::Relaxed) + 1;
         match writes {
-            Writes::Tables(names) => Self::enter(tables, names, rows, number),
+            Writes::Tables(names) => self.enter(tables, names, rows, number),
             Writes::Any => self.last_of_any.store(number, Ordering::Relaxed),
         }
         if tables.len() > MOST_TABLES {

@@ -114,6 +114,8 @@ mod hooks;
 mod in_force;
 mod inherited;
 mod job;
+mod key_column;
+mod key_watch;
 mod lane;
 mod lead;
 mod ledger;

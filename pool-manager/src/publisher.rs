@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use pool_stmt::rusqlite::Overheard;
+use pool_stmt::rusqlite::{Overheard, StatementConnection};
 use rusqlite::ffi;
 
 use crate::anchor::Anchor;
 use crate::faults::{self, Mutation, Point};
 use crate::hooks;
+use crate::key_watch;
 use crate::ledger::{Ledger, Noted, Writes};
 use crate::remains::Witness;
 use crate::row_watch::RowWatch;
@@ -81,6 +82,11 @@ impl Publisher {
     pub(crate) fn begin(&self) {
         let follow = self.anchor().is_some_and(|anchor| anchor.ledger().is_some_and(Ledger::wants_rows));
         self.rows.begin(follow);
+    }
+
+    /// Looks at what is committed next, in the open transaction of the connection.
+    pub(crate) fn look(&self, connection: &StatementConnection) {
+        key_watch::look(&self.rows, &self.ledger, connection);
     }
 
     /// The connection; null before it is set up.

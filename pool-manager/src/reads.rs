@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pool_stmt::Accesses;
-use pool_stmt::rusqlite::{PROBE, RowKey, StatementConnection};
+use pool_stmt::rusqlite::{ColumnKey, PROBE, RowKey, StatementConnection};
 
-use crate::bound;
+use crate::bound::{self, Value};
 use crate::faults::{self, Mutation};
+use crate::key_column::{Column, Mark, marks_of_wanted};
 use crate::ledger::{Ledger, Reads};
 use crate::volatile::Volatile;
 
@@ -113,11 +114,12 @@ struct Pages {
     programs: HashMap<Box<str>, Arc<Program>>,
 }
 
-/// What the program of a text opens: root pages, and of which of these nothing is read but certain rows.
+/// What the program of a text opens: root pages, and of which of these nothing is read but certain rows, or rows with certain values.
 #[derive(Debug)]
 struct Program {
     roots: BTreeSet<u32>,
     rows: BTreeMap<u32, BTreeSet<RowKey>>,
+    keys: BTreeMap<u32, BTreeSet<ColumnKey>>,
 }
 
 /// Of how many texts it is remembered what they open.
@@ -139,6 +141,8 @@ impl Atlas {
 pub(crate) struct Schema {
     roots: HashMap<u32, Box<str>>,
     virtual_tables: Vec<Virtual>,
+    /// Of the indexes by which tables were read, the first columns that will do.
+    columns: Mutex<HashMap<u32, Option<Column>>>,
 }
 
 #[derive(Debug)]
@@ -156,7 +160,7 @@ impl Schema {
         let lower = |row: &rusqlite::Row<'_>, at: usize| -> rusqlite::Result<Box<str>> {
             Ok(row.get_ref(at)?.as_str()?.to_ascii_lowercase().into())
         };
-        let mut schema = Self { roots: HashMap::new(), virtual_tables: Vec::new() };
+        let mut schema = Self { roots: HashMap::new(), virtual_tables: Vec::new(), columns: Mutex::default() };
         while let Some(row) = rows.next()? {
             let (kind, root): (String, Option<u32>) = (row.get(0)?, row.get(3)?);
             match root {
@@ -176,8 +180,18 @@ impl Schema {
         self.roots.get(&root).map(|name| &**name)
     }
 
-    /// What is read of these tables, in terms of what is told when it is written.
-    fn reads(&self, ledger: &Ledger, opened: &Opened) -> Reads {
+    /// The first column of an index, if rows can be told apart by it. Whoever asks first finds out.
+    fn column(&self, connection: &rusqlite::Connection, index: u32) -> Option<Column> {
+        let known = self.columns.lock().get(&index).cloned();
+        known.unwrap_or_else(|| {
+            let found = Column::of_index(connection, index).ok()?;
+            self.columns.lock().insert(index, found.clone());
+            found
+        })
+    }
+
+    /// What is read of these tables, in terms of what is told when it is written; `since`: from before any of this was found out.
+    fn reads(&self, connection: &rusqlite::Connection, ledger: &Ledger, since: Option<u64>, opened: &Opened) -> Reads {
         let mut names = BTreeSet::new();
         let mut names_of_rows = BTreeSet::new();
         let mut rows = Vec::new();
@@ -192,7 +206,19 @@ impl Schema {
         }
         for (root, numbers) in opened.rows.iter().filter(|(root, _)| !opened.roots.contains(root)) {
             let Some(name) = named(root) else { return Reads::Any };
-            match ledger.rows(name, numbers.iter().copied()) {
+            names_of_rows.insert(name);
+            // There may be none besides those that are read by values.
+            if !numbers.is_empty() {
+                match ledger.rows(name, numbers.iter().copied()) {
+                    Some(found) => rows.extend(found),
+                    None => _ = names.insert(name),
+                }
+            }
+        }
+        for (root, marks) in opened.marks.iter().filter(|(root, _)| !opened.roots.contains(root)) {
+            let Some(name) = named(root) else { return Reads::Any };
+            let column = || Some((since?, self.column(connection, *root)?));
+            match column().and_then(|(since, column)| ledger.keys(name, since, column, marks.iter().copied())) {
                 Some(found) => rows.extend(found),
                 None => _ = names.insert(name),
             }
@@ -321,6 +347,8 @@ struct Opened {
     roots: BTreeSet<u32>,
     /// Rows that are read besides, by the root pages of their tables.
     rows: BTreeMap<u32, BTreeSet<i64>>,
+    /// Rows that are read by values, as marks of these, by the root pages of the indexes.
+    marks: BTreeMap<u32, BTreeSet<Mark>>,
     virtual_tables: bool,
     /// Whether all were looked at.
     complete: bool,
@@ -334,43 +362,68 @@ impl Opened {
     fn add(&mut self, text: &str, program: &Program, runs: &Runs) {
         for root in &program.roots {
             let rows = program.rows.get(root).filter(|_| !faults::mutated(Mutation::IgnoresRows));
-            let Some(rows) = rows.and_then(|keys| numbers(text, keys, runs.as_ref()?)) else {
-                self.roots.insert(*root);
-                continue;
+            let keys = program.keys.get(root).filter(|_| !faults::mutated(Mutation::IgnoresKeys));
+            let count = match (rows, keys) {
+                (Some(keys), _) => numbers(text, keys, runs.as_ref()).map(|rows| extend(&mut self.rows, *root, rows)),
+                (None, Some(keys)) => {
+                    marks(text, keys, runs.as_ref()).map(|marks| extend(&mut self.marks, *root, marks))
+                }
+                (None, None) => None,
             };
-            let all = self.rows.entry(*root).or_default();
-            all.extend(rows);
-            if all.len() > MOST_ROWS {
+            if count.is_none_or(|count| count > MOST_ROWS) {
                 self.roots.insert(*root);
             }
         }
     }
 }
 
+/// Adds to what is known of a root page. Returns how much that is.
+fn extend(all: &mut BTreeMap<u32, BTreeSet<i64>>, root: u32, more: Vec<i64>) -> usize {
+    let known = all.entry(root).or_default();
+    known.extend(more);
+    known.len()
+}
+
 /// The numbers of the rows that were read in these runs; `None` where what was bound is no number, or not known. (Text and fractions may
 /// stand for a number all the same.)
-fn numbers(text: &str, keys: &BTreeSet<RowKey>, runs: &BTreeSet<Box<str>>) -> Option<Vec<i64>> {
+fn numbers(text: &str, keys: &BTreeSet<RowKey>, runs: Option<&BTreeSet<Box<str>>>) -> Option<Vec<i64>> {
     let mut rows = Vec::new();
-    let mut parameters = Vec::new();
     for key in keys {
         match key {
             RowKey::Number(row) => rows.push(*row),
-            RowKey::Parameter(index) => parameters.push(usize::try_from(*index).ok()?.checked_sub(1)?),
-        }
-    }
-    if parameters.is_empty() {
-        return Some(rows);
-    }
-    if runs.is_empty() {
-        return None;
-    }
-    for run in runs {
-        let bound = bound::numbers(text, run)?;
-        for index in &parameters {
-            rows.push((*bound.get(*index)?)?);
+            RowKey::Parameter(index) => {
+                for value in bound_to(*index, text, runs)? {
+                    let Value::Integer(row) = value else { return None };
+                    rows.push(row);
+                }
+            }
         }
     }
     Some(rows)
+}
+
+/// The marks of the values by which rows were read in these runs; `None` where these can't be told.
+fn marks(text: &str, keys: &BTreeSet<ColumnKey>, runs: Option<&BTreeSet<Box<str>>>) -> Option<Vec<Mark>> {
+    let mut marks = Vec::new();
+    for key in keys {
+        match key {
+            ColumnKey::Integer(number) => marks.extend(marks_of_wanted(&Value::Integer(*number))?),
+            ColumnKey::Text(text) => marks.extend(marks_of_wanted(&Value::Text(text.to_string()))?),
+            ColumnKey::Parameter(index) => {
+                for value in bound_to(*index, text, runs)? {
+                    marks.extend(marks_of_wanted(&value)?);
+                }
+            }
+        }
+    }
+    Some(marks)
+}
+
+/// What was bound to a parameter in these runs.
+fn bound_to(index: u32, text: &str, runs: Option<&BTreeSet<Box<str>>>) -> Option<Vec<Value>> {
+    let index = usize::try_from(index).ok()?.checked_sub(1)?;
+    let runs = runs.filter(|runs| !runs.is_empty())?;
+    runs.iter().map(|run| bound::values(text, run)?.into_iter().nth(index)).collect()
 }
 
 fn follow(
@@ -399,7 +452,7 @@ fn follow(
         if found.unclear {
             return Err(Volatile::Unknown);
         }
-        let program = Arc::new(Program { roots: found.roots, rows: found.rows });
+        let program = Arc::new(Program { roots: found.roots, rows: found.rows, keys: found.keys });
         opened.add(text, &program, runs);
         if found.virtual_tables > 0 {
             opened.virtual_tables = true;
@@ -436,7 +489,7 @@ fn reads(connection: &StatementConnection, Ground { ledger, atlas, since, .. }: 
             pages.schema = Some(Arc::clone(&schema));
         }
     }
-    schema.reads(ledger, opened)
+    schema.reads(connection, ledger, since, opened)
 }
 
 /// Virtual tables of SQLite's own read `main` alone, or their arguments, or pragmas, which are heard when they run. Others may

@@ -1,5 +1,8 @@
 //! The numbers of publications that wrote single rows of one table.
 //!
+//! The same cells serve for rows with certain values in a column, by marks that stand for the values (`key_column`) in place of the numbers
+//! of rows.
+//!
 //! Owns how rows are told apart. It must not know what a number means (`ledger`). Invariant: who looks at a row's cells finds the number
 //! of every publication that named the row, or a later one: rows share cells, which costs misses.
 

@@ -14,15 +14,21 @@
 //!
 //! for which changes are reported does not depend on how SQLite finds the rows. A transaction counts only if it was followed from its first
 //! statement on. What is reported and then rolled back stays in the answer, which costs misses.
+//!
+//! In the same way it is known from which indexes a transaction has removed entries, for `key_watch`, which looks at the rows in the end. What
+//! it has seen is forgotten when anything is written after that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pool_stmt::rusqlite::{Change, StatementConnection};
 
 use crate::faults::{self, Mutation};
-use crate::ledger::Ledger;
+use crate::key_column::Mark;
+use crate::key_watch::Wanted;
+use crate::ledger::{KeyCells, Ledger};
 use crate::reads::Schema;
 use crate::remains::Witness;
 
@@ -64,6 +70,10 @@ pub(crate) struct Written {
     others: BTreeSet<Box<str>>,
     /// Whether this may be so of any table.
     any: bool,
+    /// Indexes, by root page, from which entries may have been removed.
+    shrunk: Vec<u32>,
+    /// What the rows have in columns that somebody reads by, as it was at the end.
+    marks: Vec<(Arc<KeyCells>, Vec<Mark>)>,
 }
 
 impl Written {
@@ -77,6 +87,17 @@ impl Written {
         known.then(|| written().map_or(&[][..], |(_, rows)| rows))
     }
 
+    /// The marks of the values that the rows written of a table, named in lower case, had and have in a column; `None` when nobody knows.
+    pub(crate) fn marks_of(&self, table: &str, cells: &Arc<KeyCells>) -> Option<&[Mark]> {
+        if faults::mutated(Mutation::ForgetsKeys) {
+            return Some(&[]);
+        }
+        if self.of(table)?.is_empty() {
+            return Some(&[]);
+        }
+        self.marks.iter().find(|(known, _)| Arc::ptr_eq(known, cells)).map(|(_, marks)| &**marks)
+    }
+
     fn clear(&mut self) {
         if self.rows.len() > MOST_KEPT {
             self.rows.clear();
@@ -85,6 +106,13 @@ impl Written {
         self.count = 0;
         self.others.clear();
         self.any = false;
+        self.shrunk.clear();
+        self.marks.clear();
+    }
+
+    /// Notes that more is written than was looked at.
+    fn goes_on(&mut self) {
+        self.marks.clear();
     }
 }
 
@@ -93,11 +121,18 @@ impl Written {
 struct Known {
     /// A number of the ledger from before.
     since: u64,
-    /// Of which tables, by names in lower case, a statement may change rows without a report; `None` where that can't be told.
-    texts: BTreeMap<Box<str>, Option<Names>>,
+    /// What was found out of each text; `None` where that can't be told.
+    texts: BTreeMap<Box<str>, Option<Effect>>,
 }
 
-type Names = Box<[Box<str>]>;
+/// What running a statement may do.
+#[derive(Debug)]
+struct Effect {
+    /// Tables, by names in lower case, of which rows may change without a report.
+    others: Box<[Box<str>]>,
+    /// Indexes from which entries may be removed.
+    shrinks: Box<[u32]>,
+}
 
 impl RowWatch {
     /// Begins anew, outside a transaction; `follow`: whether anybody wants to know.
@@ -125,11 +160,17 @@ impl RowWatch {
             return;
         }
         let Watched { written, known, met, unheard_of } = &mut *self.watched.lock();
+        written.goes_on();
         match known.texts.get(text) {
-            Some(Some(others)) => {
+            Some(Some(Effect { others, shrinks })) => {
                 for table in others {
                     if !written.others.contains(table) {
                         written.others.insert(table.clone());
+                    }
+                }
+                for index in shrinks {
+                    if !written.shrunk.contains(index) {
+                        written.shrunk.push(*index);
                     }
                 }
             }
@@ -155,6 +196,7 @@ impl RowWatch {
         if written.any {
             return;
         }
+        written.goes_on();
         if written.count == MOST_ROWS {
             written.any = true;
             return;
@@ -175,6 +217,29 @@ impl RowWatch {
         if self.is_following() {
             self.watched.lock().written.others.insert(table.to_ascii_lowercase().into());
         }
+    }
+
+    /// The rows written that can be told apart by columns, for a look at what they have there.
+    pub(crate) fn unlooked(&self, columns_of: impl Fn(&str) -> Vec<Arc<KeyCells>>) -> Vec<Wanted> {
+        let written = &self.watched.lock().written;
+        if written.any {
+            return Vec::new();
+        }
+        let mut wanted = Vec::new();
+        for (table, rows) in written.rows.iter().filter(|(_, rows)| !rows.is_empty()) {
+            if written.others.iter().any(|other| other.eq_ignore_ascii_case(table)) {
+                continue;
+            }
+            let mut columns = columns_of(table);
+            columns.retain(|cells| !written.shrunk.contains(&cells.column.index));
+            wanted.extend(columns.into_iter().map(|cells| (cells, rows.clone())));
+        }
+        wanted
+    }
+
+    /// Notes what the rows have there, at the end of the transaction.
+    pub(crate) fn looked(&self, marks: Vec<(Arc<KeyCells>, Vec<Mark>)>) {
+        self.watched.lock().written.marks = marks;
     }
 
     /// Shows what was written, and the number of the ledger from when the knowledge is; `None` while the transaction is not followed.
@@ -201,16 +266,16 @@ impl RowWatch {
             known = Known { since, texts: BTreeMap::new() };
         }
         for text in texts {
-            let others = not_reported(connection, &schema, &text);
-            known.texts.insert(text, others);
+            let effect = effect_of(connection, &schema, &text);
+            known.texts.insert(text, effect);
         }
         // A change of the schema since the number that is kept, as far as any of this saw it, has a higher number, or will have.
         self.watched.lock().known = known;
     }
 }
 
-/// The tables of which a statement may change rows without a report; `None` where that can't be told.
-fn not_reported(connection: &StatementConnection, schema: &Schema, text: &str) -> Option<Names> {
+/// What running a statement may do; `None` where that can't be told.
+fn effect_of(connection: &StatementConnection, schema: &Schema, text: &str) -> Option<Effect> {
     // Preparing others may do something already, even for an explanation.
     if !is_one_of(text, &["delete", "insert", "replace", "update", "with"]) {
         return None;
@@ -226,6 +291,9 @@ fn not_reported(connection: &StatementConnection, schema: &Schema, text: &str) -
             changes.unreported.values_mut().for_each(|how| _ = how.remove(&change));
         }
     }
+    if faults::mutated(Mutation::ForgetsOldValue) {
+        changes.shrinking.clear();
+    }
     let mut others: BTreeSet<Box<str>> = BTreeSet::new();
     for (root, _) in changes.unreported.iter().filter(|(_, how)| !how.is_empty()) {
         others.insert(schema.table_at(*root)?.into());
@@ -237,7 +305,7 @@ fn not_reported(connection: &StatementConnection, schema: &Schema, text: &str) -
             others.insert(name.into());
         }
     }
-    Some(others.into_iter().collect())
+    Some(Effect { others: others.into_iter().collect(), shrinks: changes.shrinking.into_iter().collect() })
 }
 
 /// Tells whether a statement is `BEGIN` or the like, which writes no rows.

@@ -49,6 +49,21 @@ const SCHEMA: &str = "
     CREATE TABLE moving (id INTEGER PRIMARY KEY, value INTEGER);
     INSERT INTO moving VALUES (1, 0);
     CREATE TABLE cleared (id INTEGER PRIMARY KEY, value INTEGER);
+    CREATE TABLE keyed (id INTEGER PRIMARY KEY, kind, value INTEGER);
+    CREATE INDEX by_kind ON keyed (kind);
+    INSERT INTO keyed VALUES (1, 1, 0), (2, 2, 0), (3, 'name', 0), (4, 'other', 0);
+    CREATE TABLE changing (id INTEGER PRIMARY KEY, kind, value INTEGER);
+    CREATE INDEX by_changing_kind ON changing (kind);
+    INSERT INTO changing VALUES (1, 0, 0);
+    CREATE TABLE growing (id INTEGER PRIMARY KEY, kind, value INTEGER);
+    CREATE INDEX by_growing_kind ON growing (kind);
+    CREATE TABLE taken (id INTEGER PRIMARY KEY, kind UNIQUE, value INTEGER);
+    CREATE TABLE owner (id INTEGER PRIMARY KEY, value);
+    CREATE TABLE owned (id INTEGER PRIMARY KEY, kind REFERENCES owner ON UPDATE CASCADE, value INTEGER);
+    CREATE INDEX by_owned_kind ON owned (kind);
+    INSERT INTO owner VALUES (0, 0);
+    INSERT INTO owned VALUES (1, 0, 0);
+    CREATE TRIGGER handing_over AFTER UPDATE OF value ON owner BEGIN UPDATE owned SET value = new.value; END;
 ";
 
 const REGISTERS: &[Register] = &[
@@ -128,6 +143,52 @@ const REGISTERS: &[Register] = &[
             conn.execute("INSERT INTO cleared VALUES (1, ?1)", [number]).map(drop)
         },
         query: "SELECT coalesce((SELECT value FROM cleared WHERE id = 1), -1)",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            conn.execute("UPDATE keyed SET value = value WHERE id = 2", [])?;
+            conn.execute("UPDATE keyed SET value = ?1 WHERE id = 1", [number]).map(drop)
+        },
+        query: "SELECT max(value) FROM keyed WHERE kind = 1",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            conn.execute("UPDATE keyed SET value = value WHERE id = 4", [])?;
+            conn.execute("UPDATE keyed SET value = ?1 WHERE kind = 'name'", [number]).map(drop)
+        },
+        query: "SELECT sum(value) FROM (SELECT * FROM keyed WHERE kind = 'name')",
+    },
+    Register {
+        seldom: 1,
+        // The row comes and goes among those that are read.
+        write: |conn, number| conn.execute("UPDATE changing SET kind = ?1 % 2, value = ?1", [number]).map(drop),
+        query: "SELECT coalesce(max(value), -1) FROM changing WHERE kind = 1",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            if number % 3 == 0 {
+                conn.execute("DELETE FROM growing WHERE value < ?1", [number])?;
+            }
+            conn.execute("INSERT INTO growing (kind, value) VALUES (7, ?1)", [number]).map(drop)
+        },
+        query: "SELECT coalesce(max(value), -1) FROM growing WHERE kind = 7",
+    },
+    Register {
+        seldom: 1,
+        // Of the row that is written over nothing is told but its number.
+        write: |conn, number| conn.execute("REPLACE INTO taken VALUES (1, ?1 % 2, ?1)", [number]).map(drop),
+        query: "SELECT coalesce(max(value), -1) FROM taken WHERE kind = 1",
+    },
+    Register {
+        seldom: 1,
+        write: |conn, number| {
+            conn.execute("UPDATE owner SET id = ?1 % 2", [number])?;
+            conn.execute("UPDATE owner SET value = ?1", [number]).map(drop)
+        },
+        query: "SELECT coalesce(max(value), -1) FROM owned WHERE kind = 1",
     },
 ];
 
@@ -467,6 +528,9 @@ fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
         (Mutation::TakesReplaceForKnown, Stranger::None),
         (Mutation::ForgetsOldKey, Stranger::None),
         (Mutation::ForgetsClearing, Stranger::None),
+        (Mutation::ForgetsKeys, Stranger::None),
+        (Mutation::ForgetsOldValue, Stranger::None),
+        (Mutation::LooksEarly, Stranger::None),
         (Mutation::IgnoresStrangers, Stranger::Connection),
     ];
     if let Some((role, _)) = role() {

@@ -74,17 +74,31 @@ fn columns() -> impl Strategy<Value = &'static str> {
             "(k PRIMARY KEY, n) WITHOUT ROWID",
             "(k UNIQUE, n REFERENCES t2 ON DELETE CASCADE)",
             "(k UNIQUE, n REFERENCES t2 ON UPDATE CASCADE ON DELETE SET NULL)",
+            "(k TEXT UNIQUE, n REAL)",
         ][..],
     )
 }
 
-/// A query of one row by what is bound to ?1.
+/// An index, by whose first column rows may be told apart or not.
+fn index() -> impl Strategy<Value = String> {
+    let terms = select(&["n", "n, k", "k, n", "n DESC", "n COLLATE NOCASE", "n + 0", "n) WHERE (k > 1"][..]);
+    (table(), 0..3, terms).prop_map(|(table, at, terms)| {
+        format!("DROP INDEX IF EXISTS i{at}_{table}; CREATE INDEX i{at}_{table} ON {table} ({terms})")
+    })
+}
+
+/// A query of one row, or of rows with one value, by what is bound to ?1.
 fn row_query() -> impl Strategy<Value = String> {
     let simple = || {
         prop_oneof![
             3 => select(SOURCES).prop_map(|source| format!("SELECT k, n FROM {source} WHERE k = ?1")),
             2 => table().prop_map(|table| format!("SELECT rowid AS k, n FROM {table} WHERE rowid = ?1")),
             1 => table().prop_map(|table| format!("SELECT 1 AS k, count(*) AS n FROM {table} WHERE oid = ?1")),
+            3 => table().prop_map(|table| format!("SELECT 1 AS k, count(*) || total(k) AS n FROM {table} WHERE n = ?1")),
+            1 => (table(), 0..6).prop_map(|(table, n)| format!("SELECT k, n FROM {table} WHERE n = {n} OR ?1 > 9")),
+            1 => (table(), 0..6).prop_map(|(table, n)| format!("SELECT k, n FROM {table} WHERE n = {n} AND ?1 >= 0")),
+            1 => table().prop_map(|table| format!("SELECT max(k) AS k, 1 AS n FROM {table} WHERE n = ?1 AND k > 1")),
+            1 => table().prop_map(|table| format!("SELECT 1 AS k, count(*) AS n FROM {table} WHERE n >= ?1")),
         ]
     };
     let two = || (simple(), simple());
@@ -131,8 +145,8 @@ fn definition() -> impl Strategy<Value = String> {
         view("v0"),
         view("v1"),
         trigger(),
-        (table(), 0..2).prop_map(|(table, at)| format!("CREATE INDEX IF NOT EXISTS i_{table}_{at} ON {table} (n, k)")),
-        table().prop_map(|table| format!("DROP INDEX IF EXISTS i_{table}_0")),
+        index(),
+        table().prop_map(|table| format!("DROP INDEX IF EXISTS i0_{table}")),
         table().prop_map(|table| format!("ALTER TABLE {table} ADD COLUMN more DEFAULT 1")),
         columns().prop_map(|columns| format!("DROP TABLE t3; CREATE TABLE t3 {columns}")),
         Just("ALTER TABLE t0 RENAME TO moved; ALTER TABLE t1 RENAME TO t0; ALTER TABLE moved RENAME TO t1".to_owned()),
@@ -238,7 +252,7 @@ proptest! {
     #[test]
     fn what_is_cached_is_what_the_query_gives_anew(
         tables in vec(columns(), 3),
-        definitions in (view("v0"), view("v1"), vec(trigger(), 0..3)),
+        definitions in (view("v0"), view("v1"), vec(trigger(), 0..3), vec(index(), 0..4)),
         queries in vec(query(), 1..6),
         row_queries in vec((row_query(), 0..6_i64), 1..6),
         changes in vec(change(), 1..12),
@@ -254,8 +268,8 @@ proptest! {
             definitions.0, definitions.1
         );
         test.db.blocking().transaction(|tx| Ok(tx.execute_batch(&schema)?)).unwrap();
-        for trigger in &definitions.2 {
-            apply(&test, &stranger, &Change::Definition(trigger.clone()), strict);
+        for definition in definitions.2.iter().chain(&definitions.3) {
+            apply(&test, &stranger, &Change::Definition(definition.clone()), strict);
         }
         for change in &changes {
             for sql in &queries {

@@ -8,6 +8,7 @@ mod blobs;
 mod bulk;
 mod cache;
 mod cache_checker;
+mod cache_keys;
 mod cache_random;
 mod cache_rows;
 mod cache_tables;

@@ -10,6 +10,7 @@ mod json;
 use std::fmt;
 
 pub(crate) use apply::{check_all, create_all};
+pub(crate) use ddl::quote_identifier;
 
 /// The type of a column, with the words of the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
