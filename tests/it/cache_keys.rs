@@ -3,10 +3,11 @@
 //!
 //! Each way is taken several times before it counts: a statement is believed only once its program was looked at.
 
+use pool_manager::faults::{self, Mutation};
 use pool_manager::rusqlite::{self, params, types::Value};
 use pool_manager::{Connection, DatabaseManager, PoolConfig, Transaction};
 
-use crate::support::TestDb;
+use crate::support::{TestDb, another_process, role};
 
 const SCHEMA: &str = "
     CREATE TABLE city (id INTEGER PRIMARY KEY, country INTEGER, name TEXT, visits INTEGER DEFAULT 0);
@@ -358,4 +359,54 @@ fn the_look_leaves_what_the_program_can_ask_for_as_it_is() {
         tx.commit().unwrap();
         assert_eq!((held.changes(), held.last_insert_rowid(), held.total_changes()), (changes, last, total));
     }
+}
+
+/// What of many aggregates of one value each the cache answers while one in so many operations writes a row.
+fn hit_rate(write_every: u64) -> f64 {
+    let test = TestDb::new(PoolConfig::builder().max_connections(2));
+    let db = &test.db;
+    let schema = "CREATE TABLE city (id INTEGER PRIMARY KEY, country INTEGER, visits INTEGER DEFAULT 0);
+        CREATE INDEX by_country ON city (country);
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+        INSERT INTO city (id, country) SELECT i, i % 100 FROM n";
+    db.blocking().write(move |tx| Ok(tx.execute_batch(schema)?)).unwrap();
+    let mut reads = 0_u64;
+    let mut chance = 1_u64;
+    for turn in 1..=10_000_u64 {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = i64::try_from(chance >> 33).unwrap();
+        if turn.is_multiple_of(write_every) {
+            let sql = "UPDATE city SET visits = visits + 1 WHERE id = ?1";
+            let write =
+                move |tx: &Transaction<'_>| Ok(tx.prepare_cached(sql)?.execute([1 + random % 2000]).map(drop)?);
+            db.blocking().write(write).unwrap();
+        } else {
+            reads += 1;
+            cached(db, VISITS, &Value::Integer(random % 100));
+        }
+    }
+    hits(db) as f64 / reads as f64
+}
+
+#[test]
+fn values_win_hits_where_tables_lose_them() {
+    let name = "cache_keys::values_win_hits_where_tables_lose_them";
+    if let Some((role, _)) = role() {
+        if role == "tables" {
+            faults::mutate(Mutation::IgnoresKeys);
+        }
+        for write_every in [1_000, 100, 10] {
+            println!("rate {}", hit_rate(write_every));
+        }
+        return;
+    }
+    let rates = |role: &str| -> Vec<f64> {
+        let told = another_process(name, role, std::path::Path::new("")).wait_with_output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        told.lines().filter_map(|line| line.split_once("rate ")?.1.parse().ok()).collect()
+    };
+    let (values, tables) = (rates("values"), rates("tables"));
+    println!("answered from the cache, writes 1 in 1000, 100, 10: by value {values:.3?}, by table {tables:.3?}");
+    assert_eq!((values.len(), tables.len()), (3, 3));
+    assert!(values.iter().zip(&tables).all(|(values, tables)| values > tables), "{values:?} {tables:?}");
 }
