@@ -96,8 +96,12 @@ pub fn range(conn: &impl Ask, first: i64) -> rusqlite::Result<u64> {
 }
 
 pub fn country(conn: &impl Ask, country: i64) -> rusqlite::Result<Country> {
+    country_by(conn, sql::COUNTRY, country)
+}
+
+pub fn country_by(conn: &impl Ask, text: &str, country: i64) -> rusqlite::Result<Country> {
     let found = |row: &Row<'_>| Ok(Country { cities: row.get(0)?, people: row.get(1)?, visits: row.get(2)? });
-    conn.row(sql::COUNTRY, [country], found)
+    conn.row(text, [country], found)
 }
 
 /// Writes one row; alone it is a transaction.

@@ -46,9 +46,9 @@ pub struct Quirks {
     pub query_cache: bool,
     /// Cached results are compared with what other processes commit, where that can be chosen.
     pub strict: bool,
-    /// Cached results of single rows survive writes to other rows, where that can be chosen.
+    /// Cached results of single rows, and of rows with one value, survive writes to other rows, where that can be chosen.
     pub rows: bool,
-    /// Somebody has a cached result of a single row of what is written.
+    /// Somebody has a cached result of a single row of what is written, and one of rows with one value.
     pub row_reader: bool,
 }
 

@@ -17,6 +17,10 @@ pub const RANGE: &str = "SELECT name, population FROM city WHERE id >= ?1 ORDER 
 /// A country's cities: how many, people, visits.
 pub const COUNTRY: &str = "SELECT count(*), sum(population), sum(visits) FROM city WHERE country = ?1";
 
+/// The same as those of a range of countries: which single country it is can't be told from the text.
+pub const COUNTRY_AS_RANGE: &str =
+    "SELECT count(*), sum(population), sum(visits) FROM city WHERE country BETWEEN ?1 AND ?1";
+
 /// One new row.
 pub const INSERT: &str = "INSERT INTO entry (value) VALUES (?1)";
 

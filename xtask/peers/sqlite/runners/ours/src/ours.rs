@@ -36,6 +36,8 @@ fn open(site: &Site) -> Result<DatabaseManager, Failure> {
     if site.quirks.row_reader {
         let query = |conn: &Connection| Ok(conn.prepare_cached(sql::ENTRY)?.exists([1])?);
         db.blocking().execute_cached("an entry", None, query).map_err(failure)?;
+        let query = |conn: &Connection| Ok(work::country(conn, 1)?);
+        db.blocking().execute_cached("a country", None, query).map_err(failure)?;
     }
     Ok(db)
 }
@@ -55,20 +57,23 @@ macro_rules! competitor {
         $(#[$doc])*
         pub struct $name {
             db: DatabaseManager,
-            /// The text of a point read whose result is cached.
-            cached_point: &'static str,
+            /// The texts of a point read and of an aggregate whose results are cached.
+            cached: [&'static str; 2],
         }
 
         impl Competitor for $name {
             const PLACE: Place = Place::$place;
 
             async fn open(site: &Site) -> Result<Self, Failure> {
-                let cached_point = if site.quirks.rows { sql::POINT } else { sql::POINT_AS_RANGE };
-                Ok(Self { db: open(site)?, cached_point })
+                let cached = match site.quirks.rows {
+                    true => [sql::POINT, sql::COUNTRY],
+                    false => [sql::POINT_AS_RANGE, sql::COUNTRY_AS_RANGE],
+                };
+                Ok(Self { db: open(site)?, cached })
             }
 
             fn another(&self) -> Result<Self, Failure> {
-                Ok(Self { db: self.db.clone(), cached_point: self.cached_point })
+                Ok(Self { db: self.db.clone(), cached: self.cached })
             }
 
             async fn point(&mut self, id: i64) -> Result<u64, Failure> {
@@ -122,7 +127,7 @@ macro_rules! competitor {
 
             async fn cached_point(&mut self, id: i64) -> Result<u64, Failure> {
                 let $db = &self.db;
-                let text = self.cached_point;
+                let [text, _] = self.cached;
                 let query = move |conn: &Connection| Ok(work::reuse(conn, text, id)?);
                 $($calls)+.execute_cached(key(id), None, query)$($wait)*.map(|sum| *sum).map_err(failure)
             }
@@ -135,7 +140,8 @@ macro_rules! competitor {
 
             async fn cached_country(&mut self, country: i64) -> Result<Country, Failure> {
                 let $db = &self.db;
-                let query = move |conn: &Connection| Ok(work::country(conn, country)?);
+                let [_, text] = self.cached;
+                let query = move |conn: &Connection| Ok(work::country_by(conn, text, country)?);
                 $($calls)+.execute_cached(key(country), None, query)$($wait)*.map(|found| *found).map_err(failure)
             }
         }
