@@ -55,9 +55,11 @@ fn marks(cells: &KeyCells, rows: &[i64], connection: &StatementConnection) -> ru
     let mut query = connection.prepare_cached(&cells.column.query)?;
     let mut marks = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut found = query.query([row])?;
-        if let Some(row) = found.next()? {
-            marks.extend(mark_of_stored(row.get_ref(0)?));
+        match query.query_row([row], |found| Ok(mark_of_stored(found.get_ref(0)?))) {
+            Ok(mark) => marks.extend(mark),
+            // It is gone, or was never there.
+            Err(rusqlite::Error::QueryReturnedNoRows) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(marks)

@@ -222,10 +222,10 @@ impl RowWatch {
     /// The rows written that can be told apart by columns, for a look at what they have there.
     pub(crate) fn unlooked(&self, columns_of: impl Fn(&str) -> Vec<Arc<KeyCells>>) -> Vec<Wanted> {
         let written = &self.watched.lock().written;
-        if written.any {
-            return Vec::new();
-        }
         let mut wanted = Vec::new();
+        if written.any {
+            return wanted;
+        }
         for (table, rows) in written.rows.iter().filter(|(_, rows)| !rows.is_empty()) {
             if written.others.iter().any(|other| other.eq_ignore_ascii_case(table)) {
                 continue;
