@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Row, ToSql};
 
 use crate::blocking::Blocking;
@@ -14,6 +13,7 @@ use crate::connection::Connection;
 use crate::error::Result;
 use crate::manager::DatabaseManager;
 use crate::query_cache::Manner;
+use crate::query_key::bytes_of_parameters;
 
 /// Choices of one cached call. The default is that of [`execute_cached`](DatabaseManager::execute_cached) without a time to live of its own.
 ///
@@ -138,8 +138,8 @@ impl DatabaseManager {
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         // Parameters are borrowed and need not be `Send`, so they are looked at before anything waits.
-        let values = values(parameters);
-        async move { self.engine().query_cached(sql, values?, map).await }
+        let parameters = bytes_of_parameters(parameters);
+        async move { self.engine().query_cached(sql, parameters?, map).await }
     }
 
     /// Drops the cached results of a key, whatever their types; for those of [`query_cached`](Self::query_cached) the key is the text, and all
@@ -190,15 +190,6 @@ impl Blocking<'_> {
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
     {
-        self.engine().query_cached_blocking(sql, values(parameters)?, map)
+        self.engine().query_cached_blocking(sql, bytes_of_parameters(parameters)?, map)
     }
-}
-
-pub(crate) fn values(parameters: &[&dyn ToSql]) -> Result<Vec<Value>> {
-    let value = |parameter: &&dyn ToSql| match parameter.to_sql()? {
-        ToSqlOutput::Owned(value) => Ok(value),
-        ToSqlOutput::Borrowed(value) => Ok(Value::try_from(value)?),
-        _ => Err(rusqlite::Error::ToSqlConversionFailure("a parameter must be a plain value".into())),
-    };
-    Ok(parameters.iter().map(value).collect::<rusqlite::Result<_>>()?)
 }

@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::query_cache::{Manner, QueryCache};
-use crate::query_key::{Kind, Name, bytes_of};
+use crate::query_key::{Kind, Name, values_of};
 use crate::reads::Seen;
 use crate::session::Use;
 use crate::volatile::Volatile;
@@ -27,7 +27,8 @@ impl Engine {
         self.open_or_closed()?;
         // A hit waits for nothing: without this, a task that only hits would keep its worker from all others.
         tokio::task::consume_budget().await;
-        match self.cached_under(key, Kind::of_query::<T, F>(&query)) {
+        let kind = Kind::of_query::<T, F>(&query);
+        match self.cached_under(key, kind.as_ref()) {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
@@ -45,7 +46,8 @@ impl Engine {
         F: FnOnce(&Connection) -> Result<T> + 'static,
     {
         self.open_or_closed()?;
-        match self.cached_under(key, Kind::of_query::<T, F>(&query)) {
+        let kind = Kind::of_query::<T, F>(&query);
+        match self.cached_under(key, kind.as_ref()) {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: key, parameters: &[], kind };
@@ -63,7 +65,7 @@ impl Engine {
     pub(crate) async fn query_cached<T, F>(
         self: &Arc<Self>,
         sql: &str,
-        values: Vec<Value>,
+        parameters: Vec<u8>,
         map: F,
     ) -> Result<Arc<Vec<T>>>
     where
@@ -72,12 +74,10 @@ impl Engine {
     {
         self.open_or_closed()?;
         tokio::task::consume_budget().await;
-        let parameters = bytes_of(&values);
         let kind = Kind::of_map::<T, F>(&map);
-        let text = || Box::<str>::from(sql);
-        match self.cached_under(sql, kind) {
+        match self.cached_under(sql, kind.as_ref()) {
             None => {
-                let text = text();
+                let (text, values) = (Box::<str>::from(sql), given(&parameters));
                 let query = move |connection: &Connection| rows(connection, &text, values, map);
                 self.call(Use::Read, query).await.map(Arc::new)
             }
@@ -87,30 +87,33 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner) {
                     return Ok(value);
                 }
-                let text = text();
+                let (text, values) = (Box::<str>::from(sql), given(&parameters));
                 let query = move |connection: &Connection| rows(connection, &text, values, map);
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
     }
 
-    pub(crate) fn query_cached_blocking<T, F>(&self, sql: &str, values: Vec<Value>, map: F) -> Result<Arc<Vec<T>>>
+    pub(crate) fn query_cached_blocking<T, F>(&self, sql: &str, parameters: Vec<u8>, map: F) -> Result<Arc<Vec<T>>>
     where
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
     {
         self.open_or_closed()?;
-        let parameters = bytes_of(&values);
         let kind = Kind::of_map::<T, F>(&map);
-        let query = move |connection: &Connection| rows(connection, sql, values, map);
-        match self.cached_under(sql, kind) {
-            None => self.call_blocking(Use::Read, query).map(Arc::new),
+        match self.cached_under(sql, kind.as_ref()) {
+            None => {
+                let values = given(&parameters);
+                self.call_blocking(Use::Read, |connection| rows(connection, sql, values, map)).map(Arc::new)
+            }
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: &parameters, kind };
                 let manner = Manner::default();
                 if let Some(value) = cache.hit(name, manner) {
                     return Ok(value);
                 }
+                let values = given(&parameters);
+                let query = move |connection: &Connection| rows(connection, sql, values, map);
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
@@ -120,7 +123,7 @@ impl Engine {
 
     /// Which cache keeps the results of a query, and under what; `None` where none can.
     #[inline]
-    fn cached_under(&self, key: &str, kind: Option<Kind>) -> Option<(&QueryCache, Kind)> {
+    fn cached_under<'k>(&self, key: &str, kind: Option<&'k Kind>) -> Option<(&QueryCache, &'k Kind)> {
         let cache = self.query_cache();
         if !cache.is_enabled() {
             return None;
@@ -130,6 +133,11 @@ impl Engine {
         }
         Some((cache, kind?))
     }
+}
+
+/// The values of parameters that were written down for a key.
+fn given(parameters: &[u8]) -> Vec<Value> {
+    values_of(parameters).unwrap_or_else(|| panic!("BUG: what was written down can't be read back"))
 }
 
 fn rows<T>(

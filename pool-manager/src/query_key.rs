@@ -7,8 +7,8 @@ use std::any::{Any, TypeId};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 
-use rusqlite::Row;
-use rusqlite::types::Value;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Row, ToSql};
 
 use crate::connection::Connection;
 use crate::error::Result;
@@ -22,12 +22,31 @@ pub(crate) struct Key {
 }
 
 /// The same, borrowed from the caller. In this order: what is compared fastest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<'a> {
-    pub(crate) kind: Kind,
+    /// Borrowed: it would be copied in one piece just after it was written in several, which the processor can't do at once.
+    pub(crate) kind: &'a Kind,
     /// Values of parameters, one after the other.
     pub(crate) parameters: &'a [u8],
     pub(crate) text: &'a str,
+}
+
+impl PartialEq for Name<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && are_same(self.parameters, other.parameters)
+            && are_same(self.text.as_bytes(), other.text.as_bytes())
+    }
+}
+
+impl Eq for Name<'_> {}
+
+/// Compares bytes. An empty slice points to no memory, and the C library's `memcmp` reads from there all the same, under a mask: that
+/// the processor suppresses the fault costs more than the whole rest of a hit (70 of 145 ns, on an AMD EPYC with AVX-512).
+#[inline]
+fn are_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 /// Without the marks that keep lists of several strings apart: no two names differ in where one ends alone, or hardly ever.
@@ -47,8 +66,9 @@ impl Hash for Name<'_> {
 pub(crate) struct Kind {
     value: TypeId,
     closure: TypeId,
-    /// Which function a function pointer points to: pointers to all functions of a signature are of one type.
-    pointer: Option<usize>,
+    /// Which function a function pointer points to, zero for what is no function pointer: those to all functions of a signature are of
+    /// one type.
+    pointer: usize,
     /// Whether the key is the text of a query, with its parameters.
     is_sql: bool,
 }
@@ -58,8 +78,8 @@ impl Hash for Kind {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.closure.hash(state);
-        if let Some(pointer) = self.pointer {
-            state.write_usize(pointer);
+        if self.pointer != 0 {
+            state.write_usize(self.pointer);
         }
     }
 }
@@ -69,16 +89,18 @@ type Pointer<T> = fn(&Connection) -> Result<T>;
 
 impl Kind {
     /// `None` for a boxed closure, or a reference to one: all that can be behind it are of one type, so it can't be told which query it is.
+    #[inline]
     pub(crate) fn of_query<T: 'static, F: 'static>(query: &F) -> Option<Self> {
         let closure = TypeId::of::<F>();
         if is_boxed::<T>(closure) {
             return None;
         }
-        let pointer = (query as &dyn Any).downcast_ref::<Pointer<T>>().map(|pointer| *pointer as usize);
+        let pointer = pointer_in::<Pointer<T>, F>(query).map_or(0, |pointer| *pointer as usize);
         Some(Self { value: TypeId::of::<T>(), closure, pointer, is_sql: false })
     }
 
     /// The kind of rows that `map` makes. `None` as above.
+    #[inline]
     pub(crate) fn of_map<T: 'static, F: 'static>(map: &F) -> Option<Self> {
         let closure = TypeId::of::<F>();
         let boxes = [
@@ -92,9 +114,15 @@ impl Kind {
         if boxes.contains(&closure) {
             return None;
         }
-        let pointer = (map as &dyn Any).downcast_ref::<MapPointer<T>>().map(|pointer| *pointer as usize);
+        let pointer = pointer_in::<MapPointer<T>, F>(map).map_or(0, |pointer| *pointer as usize);
         Some(Self { value: TypeId::of::<Vec<T>>(), closure, pointer, is_sql: true })
     }
+}
+
+/// What a value is if it is of type `P`. Compared first: then nothing is left of this where it is not.
+#[inline]
+fn pointer_in<P: 'static, F: 'static>(value: &F) -> Option<&P> {
+    if TypeId::of::<F>() == TypeId::of::<P>() { (value as &dyn Any).downcast_ref() } else { None }
 }
 
 /// Reads the values back that [`bytes_of`] has written.
@@ -127,24 +155,59 @@ type MapPointer<T> = fn(&Row<'_>) -> rusqlite::Result<T>;
 
 /// Writes values down one after the other, so that no two lists give the same bytes.
 pub(crate) fn bytes_of(values: &[Value]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(values.len() * 9);
-    for value in values {
-        let (kind, content): (u8, &[u8]) = match value {
-            Value::Null => (0, &[]),
-            Value::Integer(number) => (1, &number.to_le_bytes()),
-            Value::Real(number) => (2, &number.to_bits().to_le_bytes()),
-            Value::Text(text) => (3, text.as_bytes()),
-            Value::Blob(blob) => (4, blob),
-        };
-        bytes.push(kind);
-        if kind > 2 {
-            bytes.extend((content.len() as u64).to_le_bytes());
-        }
-        bytes.extend(content);
-    }
+    let mut bytes = Vec::with_capacity(values.len() * MOST_OF_A_NUMBER);
+    values.iter().for_each(|value| write(value.into(), &mut bytes));
     bytes
 }
 
+/// The same for parameters of a call, without making values of them that a hit has no use for.
+///
+/// # Errors
+///
+/// When one can't be turned into a value.
+pub(crate) fn bytes_of_parameters(parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(parameters.len() * MOST_OF_A_NUMBER);
+    for parameter in parameters {
+        match parameter.to_sql()? {
+            ToSqlOutput::Borrowed(value) => {
+                if let ValueRef::Text(_) = value {
+                    // Else it could not be read back.
+                    value.as_str()?;
+                }
+                write(value, &mut bytes);
+            }
+            ToSqlOutput::Owned(value) => write((&value).into(), &mut bytes),
+            _ => return Err(not_plain()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// What is said of a parameter that is no value.
+pub(crate) fn not_plain() -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure("a parameter must be a plain value".into())
+}
+
+/// How many bytes a number takes.
+const MOST_OF_A_NUMBER: usize = 9;
+
+#[inline]
+fn write(value: ValueRef<'_>, bytes: &mut Vec<u8>) {
+    let (kind, content): (u8, &[u8]) = match value {
+        ValueRef::Null => (0, &[]),
+        ValueRef::Integer(number) => (1, &number.to_le_bytes()),
+        ValueRef::Real(number) => (2, &number.to_bits().to_le_bytes()),
+        ValueRef::Text(text) => (3, text),
+        ValueRef::Blob(blob) => (4, blob),
+    };
+    bytes.push(kind);
+    if kind > 2 {
+        bytes.extend((content.len() as u64).to_le_bytes());
+    }
+    bytes.extend(content);
+}
+
+#[inline]
 fn is_boxed<T: 'static>(closure: TypeId) -> bool {
     [
         TypeId::of::<Box<dyn FnOnce(&Connection) -> Result<T> + Send>>(),
@@ -196,7 +259,7 @@ impl Key {
 impl Names for Key {
     #[inline]
     fn name(&self) -> Name<'_> {
-        Name { kind: self.kind, parameters: &self.parameters, text: &self.text }
+        Name { kind: &self.kind, parameters: &self.parameters, text: &self.text }
     }
 }
 
@@ -219,7 +282,7 @@ impl ToOwned for dyn Names + '_ {
 
     fn to_owned(&self) -> Key {
         let Name { text, parameters, kind } = self.name();
-        Key { text: text.into(), parameters: parameters.into(), kind }
+        Key { text: text.into(), parameters: parameters.into(), kind: *kind }
     }
 }
 
@@ -270,6 +333,8 @@ mod tests {
             Value::Blob(vec![0, 255, 1]),
         ];
         let bytes = bytes_of(&values);
+        let parameters: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+        assert_eq!(bytes_of_parameters(&parameters).ok().as_ref(), Some(&bytes));
         assert_eq!(values_of(&bytes), Some(values));
         assert_eq!(values_of(&bytes[..bytes.len() - 1]), None);
     }

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::{FusedStream, Stream};
+use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Row, ToSql};
 
 use crate::blocking::Blocking;
-use crate::cache_calls::values;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fork::Bound;
 use crate::manager::DatabaseManager;
 use crate::parking::Unpark;
+use crate::query_key::not_plain;
 use crate::row_source::{Query, Source};
 
 /// The rows of a query, one after another; from [`DatabaseManager::read_stream`].
@@ -230,4 +231,13 @@ impl Blocking<'_> {
             engine.produce(lease, query)
         }))
     }
+}
+
+fn values(parameters: &[&dyn ToSql]) -> Result<Vec<Value>> {
+    let value = |parameter: &&dyn ToSql| match parameter.to_sql()? {
+        ToSqlOutput::Owned(value) => Ok(value),
+        ToSqlOutput::Borrowed(value) => Ok(Value::try_from(value)?),
+        _ => Err(not_plain()),
+    };
+    Ok(parameters.iter().map(value).collect::<rusqlite::Result<_>>()?)
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocking::Blocking;
 use crate::error::Result;
 use crate::manager::DatabaseManager;
+use crate::query_key::bytes_of;
 
 /// A query whose result is cached, with its parameters; from [`DatabaseManager::hot_queries`].
 ///
@@ -123,7 +124,7 @@ impl DatabaseManager {
                 warmed.left += 1;
                 continue;
             }
-            let done = self.engine().query_cached(&query.sql, query.parameters.clone(), map.clone()).await;
+            let done = self.engine().query_cached(&query.sql, bytes_of(&query.parameters), map.clone()).await;
             warmed.count(&query.sql, done);
         }
         Ok(warmed)
