@@ -174,14 +174,14 @@ impl Connection {
     }
 
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
-    /// since.
+    /// since; so does one that writes in a transaction, if that is likely to serve the next one, too.
     #[inline]
     pub(crate) fn begin(&self, usage: Use, site: &'static str) -> Ticket {
         if let Some(snapshot) = &self.kept.0 {
-            if usage == Use::Read && self.session.rules.in_force.shares_snapshots() {
-                snapshot.enter();
-            } else {
-                snapshot.give_up();
+            match usage {
+                Use::Read if self.session.rules.in_force.shares_snapshots() => snapshot.enter(),
+                Use::Write if self.session.rules.in_force.shares_snapshots() => snapshot.enter_to_write(),
+                _ => _ = snapshot.give_up(),
             }
         }
         if usage != Use::Read {
@@ -192,10 +192,15 @@ impl Connection {
         self.session.begin(usage, site)
     }
 
-    /// Gives up what was kept for the next that reads.
-    pub(crate) fn give_up_snapshot(&self) {
+    /// Gives up the snapshot that was kept; tells whether there was one.
+    pub(crate) fn give_up_snapshot(&self) -> bool {
+        self.kept.0.as_ref().is_some_and(|snapshot| snapshot.give_up())
+    }
+
+    /// Has SQLite forget an interrupt that came when nothing ran but what keeps the snapshot, as it does by itself where nothing runs at all.
+    pub(crate) fn forget_interrupt(&self) {
         if let Some(snapshot) = &self.kept.0 {
-            snapshot.give_up();
+            snapshot.give_up_if_interrupted();
         }
     }
 

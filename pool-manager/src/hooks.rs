@@ -225,6 +225,15 @@ unsafe extern "C" fn on_log(
     // SAFETY: SQLite passes the name of the database within the connection whose log it is.
     let main = unsafe { CStr::from_ptr(schema) } == c"main";
     let due = contained(Due::Nothing, || session.rules.log_has(pages, main));
+    if let Some(snapshot) = session.snapshot()
+        && main
+    {
+        snapshot.has_committed();
+        if due != Due::Nothing {
+            // Or nothing could be written back beyond where it was taken.
+            snapshot.give_up();
+        }
+    }
     if due == Due::Passive && session.is_on_worker() {
         session.rules.log.put_off();
     } else if due == Due::Passive {
@@ -303,6 +312,14 @@ unsafe extern "C" fn on_event(
                 }
                 // SAFETY: the statement belongs to an open connection; sqlite3_interrupt may be called at any time while it is.
                 unsafe { ffi::sqlite3_interrupt(ffi::sqlite3_db_handle(statement)) };
+            } else if let Some(snapshot) = snapshot
+                && session.writes()
+                && snapshot.is_held()
+                // SAFETY: as above.
+                && !unsafe { leaves_schema(detail.cast_const().cast()) }
+            {
+                // Tables are not dropped while something reads: `OP_Destroy` in sqlite3.c.
+                snapshot.give_up();
             }
         }
         ffi::SQLITE_TRACE_PROFILE => contained((), || {
@@ -316,6 +333,9 @@ unsafe extern "C" fn on_event(
                 if nanoseconds > 0 {
                     session.rules.took_time(&text_of(statement), nanoseconds);
                 }
+            }
+            if let Some(snapshot) = snapshot.filter(|_| session.writes()) {
+                snapshot.give_up_if_interrupted();
             }
         }),
         _ => {}
@@ -375,6 +395,34 @@ fn has_or_rollback(text: &[u8]) -> bool {
 unsafe fn is_vacuum(text: *const std::ffi::c_char) -> bool {
     // SAFETY: as the caller promises.
     !text.is_null() && starts_with_word(from_first_word(unsafe { CStr::from_ptr(text) }.to_bytes()), b"vacuum")
+}
+
+/// Tells whether a statement's text begins as one that reads or changes rows, or as part of a transaction. A trigger's is a comment that
+/// names it.
+///
+/// # Safety
+///
+/// `text` is null or NUL-terminated.
+unsafe fn leaves_schema(text: *const std::ffi::c_char) -> bool {
+    const WORDS: [&[u8]; 11] = [
+        b"insert",
+        b"update",
+        b"delete",
+        b"select",
+        b"commit",
+        b"begin",
+        b"replace",
+        b"with",
+        b"savepoint",
+        b"release",
+        b"rollback",
+    ];
+    if text.is_null() {
+        return false;
+    }
+    // SAFETY: as the caller promises.
+    let text = from_first_word(unsafe { CStr::from_ptr(text) }.to_bytes());
+    text.is_empty() || WORDS.iter().any(|word| starts_with_word(text, word))
 }
 
 /// Tells whether the text's first word is `BEGIN` or `SAVEPOINT`.

@@ -30,6 +30,8 @@ impl Rules {
             && let Some(database) = self.database.upgrade()
         {
             database.name_long_readers(false);
+            // What idle connections keep is outdated by the commit, and would be in the way.
+            database.give_up_snapshots();
         }
         due
     }

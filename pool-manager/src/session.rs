@@ -364,6 +364,11 @@ impl Session {
         self.rules.serial
     }
 
+    /// Tells whether the use is a write in a transaction.
+    pub(crate) fn writes(&self) -> bool {
+        self.usage() == Use::Write
+    }
+
     /// Tells whether the use only reads.
     pub(crate) fn only_reads(&self) -> bool {
         self.usage() == Use::Read

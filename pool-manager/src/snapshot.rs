@@ -1,13 +1,17 @@
-//! The snapshot that a reader keeps between two uses, so that the next one need not take it anew.
+//! The snapshot that a connection keeps between two uses, so that the next one need not take it anew.
 //!
 //! Taking a read transaction costs SQLite several system calls, and so does giving it up. A statement that was stepped and not
 //! finished keeps one open. As long as the first bytes of the wal-index are those from before it was taken, nobody has committed
 //! since, and the snapshot is the newest there is: the next use reads from it as it is. An idle snapshot keeps the log from being
 //! emptied, so the `sweeper` gives it up when nobody used it for a while, and at once when the log is to be emptied.
 //!
+//! A connection that commits takes its snapshot along: SQLite goes on reading from the state that the commit left. If the header counts
+//! one commit more than before, that state is still the newest. So who writes alone needs two system calls for its locks and not six.
+//!
 //! Owns the pinning statement and the word that says whose it is. It must not know what is read. Invariants: the statement is used by
 //! the owner of the connection while the word says `HELD` or `NONE`, and by a sweeper while it says `SWEEPING`; the header was read
-//! before the snapshot was taken, so an error can only cost taking it once more; it is finalized before its connection closes.
+//! before the snapshot was taken, or is the one that the connection's own commit left and nobody's after it, so an error can only cost
+//! taking it once more; it is finalized before its connection closes.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,7 +19,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rusqlite::ffi;
 
 use crate::sweeper;
-use crate::wal_index::{Header, WalIndex};
+use crate::wal_index::{Header, WalIndex, commits};
 
 /// No snapshot is kept; the owner of the connection may take one.
 const NONE: u8 = 0;
@@ -28,6 +32,9 @@ const STALE: u8 = 3;
 /// A sweeper gives the snapshot up.
 const SWEEPING: u8 = 4;
 
+/// After so many commits of its connection a snapshot is taken anew: the log is not written back beyond where it was taken.
+const MOST_COMMITS: u32 = 32;
+
 /// Yields a row whatever is in the database, and then still has a table to read.
 const PIN: &std::ffi::CStr = c"SELECT 1 UNION ALL SELECT 1 FROM sqlite_schema";
 
@@ -37,11 +44,19 @@ pub(crate) struct Snapshot {
     word: AtomicU8,
     statement: *mut ffi::sqlite3_stmt,
     wal_index: WalIndex,
-    /// The header of the wal-index from before the snapshot was taken.
-    header: UnsafeCell<Header>,
+    known: UnsafeCell<Known>,
 }
 
-// SAFETY: `statement` and `header` are used by whom the word names only, one at a time; it is handed over by release and acquire.
+/// What is known of the newest state that the connection has seen.
+#[derive(Debug, Default)]
+struct Known {
+    /// The header of the wal-index from before the snapshot was taken, or from after the connection's own last commit.
+    header: Header,
+    /// How often the connection has committed since the snapshot was taken.
+    commits: u32,
+}
+
+// SAFETY: `statement` and `known` are used by whom the word names only, one at a time; it is handed over by release and acquire.
 unsafe impl Send for Snapshot {}
 // SAFETY: as above.
 unsafe impl Sync for Snapshot {}
@@ -68,7 +83,7 @@ impl Snapshot {
         if code != ffi::SQLITE_OK {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         }
-        Ok(Some(Self { word: AtomicU8::new(NONE), statement, wal_index, header: UnsafeCell::new([0; 12]) }))
+        Ok(Some(Self { word: AtomicU8::new(NONE), statement, wal_index, known: UnsafeCell::default() }))
     }
 
     /// Tells whether this is the statement that pins the snapshot.
@@ -86,12 +101,59 @@ impl Snapshot {
         let held = self.take();
         let now = self.wal_index.read();
         // SAFETY: the word is `HELD` or `NONE`, so this is the owner's.
-        let known = unsafe { &mut *self.header.get() };
-        if held && *known == now && !self.is_interrupted() {
+        let known = unsafe { &mut *self.known.get() };
+        if held && known.header == now && !self.is_interrupted() {
             return;
         }
-        *known = now;
+        *known = Known { header: now, commits: 0 };
         self.take_anew(held);
+    }
+
+    /// The same for a use that begins to write at once. A snapshot is kept or taken if nobody else has committed since this connection did:
+    /// then the same is likely next time. SQLite lets nobody write on a snapshot that is not the newest.
+    #[inline]
+    pub(crate) fn enter_to_write(&self) {
+        let held = self.take();
+        let now = self.wal_index.read();
+        // SAFETY: as in `enter`.
+        let known = unsafe { &mut *self.known.get() };
+        if known.header != now || self.is_interrupted() {
+            if held {
+                self.let_go();
+            }
+        } else if !held || known.commits >= MOST_COMMITS {
+            known.commits = 0;
+            self.take_anew(held);
+        }
+    }
+
+    /// Notes that the connection has committed something, by a transaction that began on the snapshot if there is one.
+    ///
+    /// One that was begun to write begins at the newest state, whose count is not less than that of the known header. If there is one
+    /// commit more now it is this one, and nobody's came after it. (A header that is torn equals no later one.)
+    pub(crate) fn has_committed(&self) {
+        let now = self.wal_index.read();
+        // SAFETY: this is called in a use of the connection, by its owner.
+        let known = unsafe { &mut *self.known.get() };
+        if self.is_held() && commits(&now) != commits(&known.header).wrapping_add(1) {
+            self.let_go();
+        }
+        known.header = now;
+        known.commits += 1;
+    }
+
+    /// Tells whether there is a snapshot. For the owner of the connection, in a use.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == HELD
+    }
+
+    /// Gives the snapshot up if an interrupt would otherwise outlast what it was meant for.
+    #[inline]
+    pub(crate) fn give_up_if_interrupted(&self) {
+        if self.is_held() && self.is_interrupted() {
+            self.let_go();
+        }
     }
 
     fn take_anew(&self, held: bool) {
@@ -123,12 +185,14 @@ impl Snapshot {
         }
     }
 
-    /// Gives the snapshot up, if there is one.
+    /// Gives the snapshot up; tells whether there was one.
     #[inline]
-    pub(crate) fn give_up(&self) {
-        if self.take() {
+    pub(crate) fn give_up(&self) -> bool {
+        let held = self.take();
+        if held {
             self.let_go();
         }
+        held
     }
 
     /// Finalizes the statement. The connection is about to be closed and nothing of this is used again.

@@ -6,9 +6,10 @@
 use std::ops::Deref;
 
 use pool_stmt::{StatementKey, statement};
+use rusqlite::ffi;
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, primary_code};
 use crate::session::Phase;
 
 /// How a transaction begins (<https://www.sqlite.org/lang_transaction.html>).
@@ -62,9 +63,11 @@ struct Open<'c>(&'c Connection);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if !self.0.is_autocommit()
-            && let Err(error) = run(self.0, &statement!("ROLLBACK"))
-        {
+        if self.0.is_autocommit() {
+            return;
+        }
+        self.0.give_up_snapshot();
+        if let Err(error) = run(self.0, &statement!("ROLLBACK")) {
             // Cleaning up after the use tries again, and discards the connection if that fails, too.
             tracing::debug!(target: "pool_manager", %error, "a transaction could not be rolled back");
         }
@@ -73,15 +76,24 @@ impl Drop for Open<'_> {
 
 /// Runs a statement that returns nothing.
 pub(crate) fn run(connection: &Connection, key: &StatementKey<'_>) -> rusqlite::Result<()> {
+    connection.forget_interrupt();
     connection.prepare_keyed(key)?.execute([]).map(drop)
 }
 
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(connection: &'c Connection, kind: TransactionKind) -> Result<Self> {
-        match kind {
+        let begin = || match kind {
             TransactionKind::Deferred => run(connection, &statement!("BEGIN DEFERRED")),
             TransactionKind::Immediate => run(connection, &statement!("BEGIN IMMEDIATE")),
             TransactionKind::Exclusive => run(connection, &statement!("BEGIN EXCLUSIVE")),
+        };
+        if kind != TransactionKind::Immediate {
+            connection.give_up_snapshot();
+        }
+        match begin() {
+            // Another process writes, for which SQLite does not wait on a snapshot, or has committed since it was taken.
+            Err(error) if primary_code(&error) == Some(ffi::SQLITE_BUSY) && connection.give_up_snapshot() => begin(),
+            begun => begun,
         }?;
         connection.session().set_phase(Phase::Open);
         // The guard first: it ends the phase before the other one rolls back.

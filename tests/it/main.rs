@@ -39,3 +39,4 @@ mod streams;
 mod support;
 mod transactions;
 mod warm;
+mod write_snapshots;

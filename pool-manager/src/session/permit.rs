@@ -75,7 +75,19 @@ impl Session {
         }
         let since = Instant::now();
         let stopped = || self.refused.load(Ordering::Acquire) == USE_REFUSED;
-        let permit = if exclusive { lane.exclusive(*serial, limit, stopped) } else { lane.shared(limit, stopped) };
+        let at_once = self.snapshot().filter(|snapshot| exclusive && snapshot.is_held()).and_then(|snapshot| {
+            let permit = lane.try_exclusive();
+            if permit.is_none() {
+                // Whoever has the permit may be emptying the log, for which nobody must read from it.
+                snapshot.give_up();
+            }
+            permit
+        });
+        let permit = match at_once {
+            Some(permit) => Ok(permit),
+            None if exclusive => lane.exclusive(*serial, limit, stopped),
+            None => lane.shared(limit, stopped),
+        };
         let mut state = self.state.lock();
         state.waiting = None;
         match permit {

@@ -1,0 +1,190 @@
+//! Writers that take the snapshot of their own commit along: nothing is lost, nothing is in the way, and others may commit at any time.
+
+use std::time::Duration;
+
+use pool_manager::rusqlite::Connection as Plain;
+use pool_manager::{Connection, Error, PoolConfig, PoolConfigBuilder, Result, Transaction};
+
+use crate::support::{TestDb, eventually};
+
+const ADD: &str = "UPDATE t SET value = value + 1 WHERE id = 1";
+
+fn sum(conn: &Connection) -> Result<i64> {
+    Ok(conn.prepare_cached("SELECT sum(value) FROM t")?.query_row([], |row| row.get(0))?)
+}
+
+/// Changes a row; returns the sum after that.
+fn add(tx: &Transaction<'_>) -> Result<i64> {
+    tx.prepare_cached(ADD)?.execute([])?;
+    sum(tx)
+}
+
+fn one() -> PoolConfigBuilder {
+    PoolConfig::builder().max_connections(1).min_connections(1)
+}
+
+/// Whether the log could be emptied, how many frames it has, and how many of them are in the database file.
+fn checkpoint(connection: &Plain, kind: &str) -> (bool, i64, i64) {
+    connection
+        .query_row(&format!("PRAGMA wal_checkpoint({kind})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+}
+
+#[test]
+fn writes_see_what_others_committed_between_any_two() {
+    let test = TestDb::new(one());
+    test.fill(3);
+    let (db, foreign) = (test.db.blocking(), test.foreign());
+    let mut expected = 0;
+    for round in 0..200 {
+        for _ in 0..=round % 4 {
+            expected += 1;
+            assert_eq!(db.write(add).unwrap(), expected, "round {round}");
+        }
+        if round % 3 == 0 {
+            assert_eq!(db.read(sum).unwrap(), expected);
+        }
+        for _ in 0..round % 3 {
+            foreign.execute(ADD, []).unwrap();
+            expected += 1;
+        }
+        if round % 2 == 0 {
+            assert_eq!(db.read(sum).unwrap(), expected);
+        }
+        if round % 7 == 0 {
+            checkpoint(&foreign, "PASSIVE");
+        }
+    }
+    // A commit without a change, one that is undone, and one of another in between.
+    for _ in 0..10 {
+        db.write(|tx| sum(tx)).unwrap();
+        foreign.execute(ADD, []).unwrap();
+        let failed: Result<()> = db.write(|tx| add(tx).and(Err(Error::application("no"))));
+        assert!(failed.is_err());
+        foreign.execute(ADD, []).unwrap();
+        expected += 2;
+        assert_eq!(db.read(sum).unwrap(), expected);
+        db.write(|tx| sum(tx)).unwrap();
+        assert_eq!(db.read(sum).unwrap(), expected);
+    }
+}
+
+#[test]
+fn who_writes_alone_keeps_its_snapshot_if_that_is_switched_on() {
+    for shared in [true, false] {
+        let test = TestDb::new(one().shared_snapshots(shared));
+        test.fill(3);
+        let foreign = test.foreign();
+        foreign.busy_timeout(Duration::ZERO).unwrap();
+        let keeps = || {
+            let mut two = [(); 2].iter().map(|()| test.db.blocking().write(add).unwrap());
+            assert_eq!(two.next().map(|sum| sum + 1), two.next());
+            checkpoint(&foreign, "TRUNCATE").0
+        };
+        if shared {
+            eventually("a snapshot is kept that nobody has given up yet", keeps);
+        } else {
+            assert!((0..20).all(|_| !keeps()));
+        }
+        // Of its own program: at once.
+        let own = test.db.blocking().execute_with_pool(|conn| Ok(checkpoint(conn, "TRUNCATE"))).unwrap();
+        assert_eq!(own, (false, 0, 0));
+    }
+}
+
+#[test]
+fn an_idle_writer_does_not_keep_the_log() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(1));
+    test.fill(3);
+    let foreign = test.foreign();
+    foreign.busy_timeout(Duration::ZERO).unwrap();
+    for round in 0..5 {
+        for nth in 1..=3 {
+            assert_eq!(test.db.blocking().write(add).unwrap(), round * 3 + nth);
+        }
+        eventually("an idle snapshot is given up", || !checkpoint(&foreign, "TRUNCATE").0);
+    }
+}
+
+#[test]
+fn what_a_busy_writer_keeps_from_being_written_back_is_bounded() {
+    let test = TestDb::new(one().wal_autocheckpoint(0));
+    test.fill(3);
+    let foreign = test.foreign();
+    let mut most = 0;
+    for sum in 1..=300 {
+        assert_eq!(test.db.blocking().write(add).unwrap(), sum);
+        let (_, frames, moved) = checkpoint(&foreign, "PASSIVE");
+        most = most.max(frames - moved);
+    }
+    // Each commit changes one page.
+    assert!(most > 1 && most <= 32, "{most} frames");
+}
+
+#[test]
+fn a_writer_moves_its_whole_log_into_the_file_and_begins_it_anew() {
+    let test = TestDb::new(one().wal_autocheckpoint(10));
+    test.fill(3);
+    let log = format!("{}-wal", test.path().display());
+    for sum in 1..=300 {
+        assert_eq!(test.db.blocking().write(add).unwrap(), sum);
+        let frames = std::fs::metadata(&log).unwrap().len() / (4_096 + 24);
+        // What `fill` wrote counts, too.
+        assert!(frames <= 20, "{frames} frames after {sum} commits");
+    }
+}
+
+#[test]
+fn a_write_may_change_the_schema() {
+    let test = TestDb::new(one());
+    test.fill(3);
+    let db = test.db.blocking();
+    for round in 1..=5 {
+        assert_eq!(db.write(add).unwrap(), round * 2 - 1);
+        assert_eq!(db.write(add).unwrap(), round * 2);
+        let schema = [
+            "CREATE TABLE other (a, b, c); CREATE INDEX of_other ON other (a)",
+            "-- a word\nDROP INDEX of_other",
+            "/* another */ ALTER TABLE other DROP COLUMN c",
+            "INSERT INTO other VALUES (1, 2); DROP TABLE other",
+        ];
+        for sql in schema {
+            db.write(move |tx| Ok(tx.execute_batch(sql)?)).unwrap();
+            assert_eq!(db.read(sum).unwrap(), round * 2);
+        }
+    }
+}
+
+#[test]
+fn a_write_waits_for_another_program_whatever_it_has_kept() {
+    const WAIT: Duration = Duration::from_millis(40);
+    let test = TestDb::new(one().busy_timeout(WAIT));
+    test.fill(3);
+    let (db, foreign) = (test.db.blocking(), test.foreign());
+    for round in 1..=3 {
+        assert_eq!(db.write(add).unwrap(), round * 2 - 1);
+        assert_eq!(db.write(add).unwrap(), round * 2);
+        foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let refused = db.write(add);
+        assert!(matches!(&refused, Err(Error::Busy { waited, .. }) if *waited >= WAIT), "{refused:?}");
+        foreign.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
+#[test]
+fn an_interrupt_outlasts_no_write() {
+    let test = TestDb::new(one());
+    test.fill(3);
+    let db = test.db.blocking();
+    let late = db.read(|conn| Ok(conn.get_interrupt_handle())).unwrap();
+    for round in 1..=5 {
+        assert_eq!(db.write(add).unwrap(), round * 3 - 2);
+        late.interrupt();
+        assert_eq!(db.write(add).unwrap(), round * 3 - 1);
+        let handle = db.read(|conn| Ok(conn.get_interrupt_handle())).unwrap();
+        // Between the last statement and the commit, when nothing runs.
+        let sum = db.write(move |tx| add(tx).inspect(|_| handle.interrupt()));
+        assert_eq!(sum.unwrap(), round * 3);
+        assert_eq!(db.read(crate::write_snapshots::sum).unwrap(), round * 3);
+    }
+}
