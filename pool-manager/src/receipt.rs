@@ -42,8 +42,9 @@ pub enum WriteOutcome {
 ///     done = writing => done?,
 ///     () = std::future::ready(()) => {} // dropped, perhaps half-way
 /// }
+/// let outcome = receipt.wait().await; // first: what was dropped half-way may still be committed
 /// let exists = db.read(|conn| Ok(conn.table_exists(None, "t")?)).await?;
-/// assert_eq!(receipt.wait().await == WriteOutcome::Committed, exists);
+/// assert_eq!(outcome == WriteOutcome::Committed, exists);
 /// # Ok(())
 /// # }
 /// ```
