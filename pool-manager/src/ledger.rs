@@ -383,18 +383,18 @@ impl Ledger {
         if !self.is_schema_of(since) {
             return None;
         }
-        if tables.get(name).is_none_or(|table| table.columns.is_empty()) {
-            // Of others nothing more can be told.
-            tables.values_mut().for_each(|table| table.columns.retain(|known| self.is_schema_of(known.since)));
-        }
-        let columns = tables.values().map(|table| table.columns.len()).sum::<usize>();
-        let table = tables.entry(name.into()).or_default();
-        table.columns.retain(|known| self.is_schema_of(known.since));
-        let known = table.columns.iter().find(|known| known.column == column).map(|known| Arc::clone(&known.cells));
-        let cells = match known {
+        let is_it = |known: &&Arc<KeyCells>| known.column == column && self.is_schema_of(known.since);
+        let known = tables.get(name).and_then(|table| table.columns.iter().find(is_it));
+        let cells = match known.map(|known| Arc::clone(&known.cells)) {
             Some(cells) => cells,
-            None if columns >= MOST_COLUMNS || table.columns.len() >= MOST_TABLE_COLUMNS => return None,
             None => {
+                // Of others nothing more can be told.
+                tables.values_mut().for_each(|table| table.columns.retain(|known| self.is_schema_of(known.since)));
+                let columns = tables.values().map(|table| table.columns.len()).sum::<usize>();
+                let table = tables.entry(name.into()).or_default();
+                if columns >= MOST_COLUMNS || table.columns.len() >= MOST_TABLE_COLUMNS {
+                    return None;
+                }
                 // At which values were written so far nobody looked.
                 let cells = Arc::new(RowCells::new(table.last.load(Ordering::Relaxed)));
                 table.columns.push(Arc::new(KeyCells { column, since, cells: Arc::clone(&cells) }));
