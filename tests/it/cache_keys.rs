@@ -3,11 +3,12 @@
 //!
 //! Each way is taken several times before it counts: a statement is believed only once its program was looked at.
 
-use pool_manager::faults::{self, Mutation};
+use pool_manager::faults::Mutation;
 use pool_manager::rusqlite::{self, params, types::Value};
-use pool_manager::{Connection, DatabaseManager, PoolConfig, Transaction};
+use pool_manager::{DatabaseManager, PoolConfig, Transaction};
 
-use crate::support::{TestDb, another_process, role};
+use crate::support::TestDb;
+use crate::surviving::{TIMES, cached, database, finer_wins_hits, hits, survive};
 
 const SCHEMA: &str = "
     CREATE TABLE city (id INTEGER PRIMARY KEY, country INTEGER, name TEXT, visits INTEGER DEFAULT 0);
@@ -36,62 +37,6 @@ const SCHEMA: &str = "
     INSERT INTO keyed VALUES ('a', 1, 0), ('b', 2, 0);
 ";
 
-/// With one connection, what is found out about a statement is known to all who write.
-fn database() -> TestDb {
-    let test = TestDb::new(PoolConfig::builder().min_connections(1).max_connections(1));
-    test.db.blocking().transaction(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
-    test
-}
-
-fn cached(db: &DatabaseManager, sql: &str, key: &Value) -> Vec<String> {
-    let found = db.blocking().query_cached(sql, params![key], |row| Ok(format!("{:?}", row.get_ref(0)?)));
-    (*found.unwrap()).clone()
-}
-
-fn fresh(db: &DatabaseManager, sql: &str, key: &Value) -> Vec<String> {
-    let read = |conn: &Connection| {
-        let mut statement = conn.prepare(sql)?;
-        let found = statement.query_map([key], |row| Ok(format!("{:?}", row.get_ref(0)?)))?;
-        Ok(found.collect::<rusqlite::Result<_>>()?)
-    };
-    db.blocking().read(read).unwrap()
-}
-
-fn hits(db: &DatabaseManager) -> u64 {
-    db.pool_stats().unwrap().cache_hits
-}
-
-/// How often a way to write is taken before it counts.
-const TIMES: i64 = 7;
-
-/// Takes a way to write, and tells of each query whether its result survived the last time. It is compared with a fresh one in any case.
-fn survive<K: Into<Value>, const N: usize>(
-    db: &DatabaseManager,
-    queries: [(&str, K); N],
-    write: impl Fn(&DatabaseManager, i64),
-) -> [bool; N] {
-    let queries = queries.map(|(sql, key)| (sql, key.into()));
-    // Somebody must want to know which rows are written, and what they have.
-    queries.iter().for_each(|(sql, key)| _ = cached(db, sql, key));
-    for time in 0..TIMES {
-        write(db, time);
-    }
-    queries.iter().for_each(|(sql, key)| _ = cached(db, sql, key));
-    for (sql, key) in &queries {
-        let before = hits(db);
-        cached(db, sql, key);
-        assert_eq!(hits(db), before + 1, "{sql} is kept");
-    }
-    write(db, TIMES);
-    queries.map(|(sql, key)| {
-        let before = hits(db);
-        let found = cached(db, sql, &key);
-        let hit = hits(db) > before;
-        assert_eq!(found, fresh(db, sql, &key), "{sql} of {key:?}");
-        hit
-    })
-}
-
 fn by_write(write: fn(&Transaction<'_>, i64) -> rusqlite::Result<usize>) -> impl Fn(&DatabaseManager, i64) {
     move |db, time| db.blocking().write(move |tx| Ok(write(tx, time).map(drop)?)).unwrap()
 }
@@ -102,7 +47,7 @@ const NAMED: &str = "SELECT sum(visits) FROM city WHERE name = ?1";
 
 #[test]
 fn an_aggregate_survives_writes_to_rows_with_other_values_and_not_to_its_own() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let update = by_write(|tx, _| tx.execute("UPDATE city SET visits = visits + 1 WHERE id = ?1", [1]));
     // Visits are in the index of names, so entries leave that.
@@ -121,7 +66,7 @@ fn an_aggregate_survives_writes_to_rows_with_other_values_and_not_to_its_own() {
 
 #[test]
 fn a_text_is_told_apart_by_its_bytes() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     db.blocking().write(|tx| Ok(tx.execute_batch("DROP INDEX by_name; CREATE INDEX by_name ON city (name)")?)).unwrap();
     let text = |text: &str| Value::Text(text.to_owned());
@@ -146,7 +91,7 @@ fn a_text_is_told_apart_by_its_bytes() {
 
 #[test]
 fn numbers_count_as_equal_whatever_they_are_stored_as() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let of_any = "SELECT sum(n) FROM mixed WHERE any = ?1";
     let both = || [(of_any, Value::Integer(1)), (of_any, Value::Integer(2))];
@@ -168,7 +113,7 @@ fn numbers_count_as_equal_whatever_they_are_stored_as() {
 
 #[test]
 fn indexes_that_do_not_tell_rows_apart_tell_tables() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     for sql in [
         "SELECT sum(n) FROM mixed WHERE folded = ?1",
@@ -192,7 +137,7 @@ fn indexes_that_do_not_tell_rows_apart_tell_tables() {
 
 #[test]
 fn a_row_that_comes_goes_or_moves_outdates_what_it_concerns() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let insert = by_write(|tx, time| tx.execute("INSERT INTO city (id, country) VALUES (?1, 2)", [100 + time]));
     assert_eq!(survive(db, [(CITIES, 1), (CITIES, 2), (VISITS, 2)], insert), [true, false, false]);
@@ -235,7 +180,7 @@ fn a_row_that_comes_goes_or_moves_outdates_what_it_concerns() {
 
 #[test]
 fn what_triggers_and_foreign_keys_write_outdates_what_it_concerns() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let update = by_write(|tx, time| tx.execute("UPDATE source SET value = ?1 WHERE id = 1", [time]));
     assert_eq!(survive(db, [(VISITS, 1), (VISITS, 2)], update), [false, true]);
@@ -258,7 +203,7 @@ fn what_triggers_and_foreign_keys_write_outdates_what_it_concerns() {
 
 #[test]
 fn every_way_to_commit_outdates_what_it_concerns() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let path = test.path();
     const SQL: &str = "UPDATE city SET visits = visits + 1 WHERE id = 1";
@@ -301,7 +246,7 @@ fn every_way_to_commit_outdates_what_it_concerns() {
 
 #[test]
 fn a_look_is_forgotten_when_more_is_written_after_it() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let key = Value::Integer(2);
     let (of_one, of_two) =
@@ -322,7 +267,7 @@ fn a_look_is_forgotten_when_more_is_written_after_it() {
 
 #[test]
 fn a_change_of_the_schema_is_noticed() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let update = by_write(|tx, _| tx.execute("UPDATE city SET visits = visits + 1 WHERE id = 1", []));
     assert_eq!(survive(db, [(VISITS, 1), (VISITS, 2)], &update), [false, true]);
@@ -346,7 +291,7 @@ fn a_change_of_the_schema_is_noticed() {
 
 #[test]
 fn the_look_leaves_what_the_program_can_ask_for_as_it_is() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     for _ in 0..TIMES {
         cached(db, VISITS, &Value::Integer(1));
@@ -390,23 +335,5 @@ fn hit_rate(write_every: u64) -> f64 {
 
 #[test]
 fn values_win_hits_where_tables_lose_them() {
-    let name = "cache_keys::values_win_hits_where_tables_lose_them";
-    if let Some((role, _)) = role() {
-        if role == "tables" {
-            faults::mutate(Mutation::IgnoresKeys);
-        }
-        for write_every in [1_000, 100, 10] {
-            println!("rate {}", hit_rate(write_every));
-        }
-        return;
-    }
-    let rates = |role: &str| -> Vec<f64> {
-        let told = another_process(name, role, std::path::Path::new("")).wait_with_output().unwrap();
-        let told = String::from_utf8(told.stdout).unwrap();
-        told.lines().filter_map(|line| line.split_once("rate ")?.1.parse().ok()).collect()
-    };
-    let (values, tables) = (rates("values"), rates("tables"));
-    println!("answered from the cache, writes 1 in 1000, 100, 10: by value {values:.3?}, by table {tables:.3?}");
-    assert_eq!((values.len(), tables.len()), (3, 3));
-    assert!(values.iter().zip(&tables).all(|(values, tables)| values > tables), "{values:?} {tables:?}");
+    finer_wins_hits("cache_keys::values_win_hits_where_tables_lose_them", Mutation::IgnoresKeys, hit_rate);
 }

@@ -2,11 +2,12 @@
 //!
 //! Each way is taken several times before it counts: a statement is believed only once its program was looked at.
 
-use pool_manager::faults::{self, Mutation};
+use pool_manager::faults::Mutation;
 use pool_manager::rusqlite::{self, params, types::Value};
 use pool_manager::{DatabaseManager, Error, PoolConfig, Result};
 
-use crate::support::{TestDb, another_process, role};
+use crate::support::TestDb;
+use crate::surviving::{TIMES, cached, database, finer_wins_hits, fresh, hits, survive};
 
 const SCHEMA: &str = "
     CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER);
@@ -38,62 +39,6 @@ const SCHEMA: &str = "
     INSERT INTO a VALUES (1, 0, 1), (2, 0, 2);
 ";
 
-/// With one connection, what is found out about a statement is known to all who write.
-fn database() -> TestDb {
-    let test = TestDb::new(PoolConfig::builder().min_connections(1).max_connections(1));
-    test.db.blocking().transaction(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
-    test
-}
-
-fn cached(db: &DatabaseManager, sql: &str, id: &Value) -> Vec<String> {
-    let found = db.blocking().query_cached(sql, params![id], |row| Ok(format!("{:?}", row.get_ref(0)?)));
-    (*found.unwrap()).clone()
-}
-
-fn fresh(db: &DatabaseManager, sql: &str, id: &Value) -> Vec<String> {
-    let read = |conn: &pool_manager::Connection| {
-        let mut statement = conn.prepare(sql)?;
-        let found = statement.query_map([id], |row| Ok(format!("{:?}", row.get_ref(0)?)))?;
-        Ok(found.collect::<rusqlite::Result<_>>()?)
-    };
-    db.blocking().read(read).unwrap()
-}
-
-fn hits(db: &DatabaseManager) -> u64 {
-    db.pool_stats().unwrap().cache_hits
-}
-
-/// How often a way to write is taken before it counts.
-const TIMES: i64 = 7;
-
-/// Takes a way to write, and tells of each query whether its result survived the last time. It is compared with a fresh one in any case.
-fn survive<const N: usize>(
-    db: &DatabaseManager,
-    queries: [(&str, i64); N],
-    write: impl Fn(&DatabaseManager, i64),
-) -> [bool; N] {
-    let queries = queries.map(|(sql, id)| (sql, Value::Integer(id)));
-    // Somebody must want to know which rows are written.
-    queries.iter().for_each(|(sql, id)| _ = cached(db, sql, id));
-    for time in 0..TIMES {
-        write(db, time);
-    }
-    queries.iter().for_each(|(sql, id)| _ = cached(db, sql, id));
-    for (sql, id) in &queries {
-        let before = hits(db);
-        cached(db, sql, id);
-        assert_eq!(hits(db), before + 1, "{sql} is kept");
-    }
-    write(db, TIMES);
-    queries.map(|(sql, id)| {
-        let before = hits(db);
-        let found = cached(db, sql, &id);
-        let hit = hits(db) > before;
-        assert_eq!(found, fresh(db, sql, &id), "{sql} of {id:?}");
-        hit
-    })
-}
-
 fn by_write(write: fn(&rusqlite::Connection, i64) -> rusqlite::Result<usize>) -> impl Fn(&DatabaseManager, i64) {
     move |db, time| db.blocking().transaction(|tx| Ok(write(tx, time).map(drop)?)).unwrap()
 }
@@ -102,7 +47,7 @@ const OF_T: &str = "SELECT value FROM t WHERE id = ?1";
 
 #[test]
 fn a_row_survives_writes_to_others_and_not_to_itself() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let update = by_write(|conn, _| conn.execute("UPDATE t SET value = value + 1 WHERE id = 1", []));
     assert_eq!(survive(db, [(OF_T, 1), (OF_T, 2), (OF_T, 4)], update), [false, true, true]);
@@ -129,7 +74,7 @@ fn a_row_survives_writes_to_others_and_not_to_itself() {
 
 #[test]
 fn a_row_that_is_not_there_is_outdated_by_its_insertion() {
-    let test = database();
+    let test = database(SCHEMA);
     let insert = by_write(|conn, time| conn.execute("INSERT INTO t VALUES (?1, 1)", [500 + time]));
     assert_eq!(survive(&test.db, [(OF_T, 500 + TIMES), (OF_T, 600)], insert), [false, true]);
     let select =
@@ -149,7 +94,7 @@ fn a_row_that_is_not_there_is_outdated_by_its_insertion() {
 
 #[test]
 fn rows_that_go_without_a_report_are_outdated() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let of_u = "SELECT value FROM u WHERE id = ?1";
     // Another row has the name and makes place.
@@ -189,7 +134,7 @@ fn rows_that_go_without_a_report_are_outdated() {
 
 #[test]
 fn rows_that_triggers_and_foreign_keys_write_are_outdated() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let of_noted = "SELECT value FROM noted WHERE id = ?1";
     let update = by_write(|conn, time| conn.execute("UPDATE source SET value = ?1", [time]));
@@ -209,7 +154,7 @@ fn rows_that_triggers_and_foreign_keys_write_are_outdated() {
 
 #[test]
 fn rows_are_outdated_by_writes_that_nobody_follows() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let path = test.path();
     let both = [(OF_T, 1), (OF_T, 2)];
@@ -242,7 +187,7 @@ fn rows_are_outdated_by_writes_that_nobody_follows() {
 
 #[test]
 fn a_connection_held_by_hand_tells_the_rows_of_each_transaction() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let both = [(OF_T, 1), (OF_T, 2)];
     let held = |db: &DatabaseManager, _| {
@@ -290,7 +235,7 @@ fn a_connection_held_by_hand_tells_the_rows_of_each_transaction() {
 
 #[test]
 fn settings_that_change_programs_are_noticed() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let of_e = "SELECT value FROM e WHERE id = ?1";
     let clear = "DELETE FROM e";
@@ -315,7 +260,7 @@ fn settings_that_change_programs_are_noticed() {
 
 #[test]
 fn what_is_not_a_number_and_what_is_found_another_way_is_read_as_a_table() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let write = by_write(|conn, _| conn.execute("UPDATE t SET value = value + 1 WHERE id = 5", []));
     for value in [Value::Text("5".into()), Value::Real(5.0), Value::Null, Value::Blob(b"5".to_vec())] {
@@ -343,7 +288,7 @@ fn what_is_not_a_number_and_what_is_found_another_way_is_read_as_a_table() {
 
 #[test]
 fn a_closure_that_reads_several_rows_is_outdated_by_each_of_them() {
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let sum = |conn: &pool_manager::Connection| {
         let mut select = conn.prepare_cached(OF_T)?;
@@ -369,7 +314,7 @@ fn a_closure_that_reads_several_rows_is_outdated_by_each_of_them() {
 #[test]
 fn a_run_whose_values_can_not_be_told_reads_the_whole_table() {
     use rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
-    let test = database();
+    let test = database(SCHEMA);
     let db = &test.db;
     let query = |conn: &pool_manager::Connection| {
         let mut select = conn.prepare_cached("SELECT value, ?2 FROM t WHERE id = ?1")?;
@@ -416,23 +361,5 @@ fn hit_rate(write_every: u64) -> f64 {
 
 #[test]
 fn rows_win_hits_where_tables_lose_them() {
-    let name = "cache_rows::rows_win_hits_where_tables_lose_them";
-    if let Some((role, _)) = role() {
-        if role == "tables" {
-            faults::mutate(Mutation::IgnoresRows);
-        }
-        for write_every in [1_000, 100, 10] {
-            println!("rate {}", hit_rate(write_every));
-        }
-        return;
-    }
-    let rates = |role: &str| -> Vec<f64> {
-        let told = another_process(name, role, std::path::Path::new("")).wait_with_output().unwrap();
-        let told = String::from_utf8(told.stdout).unwrap();
-        told.lines().filter_map(|line| line.split_once("rate ")?.1.parse().ok()).collect()
-    };
-    let (rows, tables) = (rates("rows"), rates("tables"));
-    println!("answered from the cache, writes 1 in 1000, 100, 10: by row {rows:.3?}, by table {tables:.3?}");
-    assert_eq!((rows.len(), tables.len()), (3, 3));
-    assert!(rows.iter().zip(&tables).all(|(rows, tables)| rows > tables), "{rows:?} {tables:?}");
+    finer_wins_hits("cache_rows::rows_win_hits_where_tables_lose_them", Mutation::IgnoresRows, hit_rate);
 }

@@ -138,12 +138,8 @@ fn the_warning_of_a_long_reader_says_who_reads_what_for_how_long() {
     let mut rows = test.db.blocking().read_stream(QUERY, &[], |row| row.get::<_, i64>(0));
     rows.next().unwrap().unwrap();
     let warned = |log: &str| log.lines().find(|line| line.contains("long reader")).map(str::to_owned);
-    let log = logged_until(
-        |log| warned(log).is_some(),
-        || {
-            test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
-        },
-    );
+    let write = || _ = test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
+    let log = logged_until(|log| warned(log).is_some(), write);
     let warning = warned(&log).unwrap();
     let path = test.db.path();
     for said in [
@@ -157,12 +153,7 @@ fn the_warning_of_a_long_reader_says_who_reads_what_for_how_long() {
         assert!(warning.contains(said), "{said} is not in: {warning}");
     }
     // Once for each time it reads, however often the log can't be emptied.
-    let more = logged_until(
-        |log| log.contains("the log could not be emptied"),
-        || {
-            test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
-        },
-    );
+    let more = logged_until(|log| log.contains("the log could not be emptied"), write);
     assert_eq!(warned(&more), None);
     drop(rows);
 }

@@ -37,6 +37,7 @@ mod snapshots;
 mod statements;
 mod streams;
 mod support;
+mod surviving;
 mod transactions;
 mod warm;
 mod write_snapshots;
