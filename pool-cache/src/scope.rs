@@ -25,16 +25,29 @@ pub(crate) fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Loads that the calling thread is part of, until dropped there; how many it was part of before.
+struct Entered(usize);
+
+impl Entered {
+    fn new(ids: &[u64]) -> Self {
+        RUNNING.with(|running| {
+            let mut running = running.borrow_mut();
+            let before = running.len();
+            running.extend_from_slice(ids);
+            Self(before)
+        })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        RUNNING.with(|running| running.borrow_mut().truncate(self.0));
+    }
+}
+
 /// Runs a part of the loader of load `id`.
 pub(crate) fn within<T>(id: u64, run: impl FnOnce() -> T) -> T {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            RUNNING.with(|running| running.borrow_mut().pop());
-        }
-    }
-    RUNNING.with(|running| running.borrow_mut().push(id));
-    let _leave = Leave;
+    let _entered = Entered::new(&[id]);
     run()
 }
 
@@ -68,21 +81,7 @@ impl LoadScope {
 
     /// Runs something on the calling thread as part of those loads.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct Leave(usize);
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                RUNNING.with(|running| running.borrow_mut().truncate(self.0));
-            }
-        }
-        if self.0.is_empty() {
-            return work();
-        }
-        let _leave = RUNNING.with(|running| {
-            let mut running = running.borrow_mut();
-            let leave = Leave(running.len());
-            running.extend_from_slice(&self.0);
-            leave
-        });
+        let _entered = (!self.0.is_empty()).then(|| Entered::new(&self.0));
         work()
     }
 }

@@ -20,7 +20,7 @@ use crate::lane::Lane;
 use crate::ledger::{Noted, Writes};
 use crate::location::{Access, Location};
 use crate::log::Log;
-use crate::place::start_blocking;
+use crate::place::start_apart;
 use crate::publisher::Publisher;
 use crate::session::{LongReader, Rules, Session};
 
@@ -237,18 +237,12 @@ impl pool_core::Manager for Driver {
     /// Opening reads the file and may wait for another process, so it runs on a thread of its own: it holds up neither a runtime nor
     /// the maintenance thread, and who waits for it can give up.
     async fn open(&self) -> Result<Connection> {
-        const STARTING: &str = "starting a thread to open a connection";
         let (tell, told) = tokio::sync::oneshot::channel();
         let database = Arc::clone(&self.0);
         let work = move || {
             let _ = tell.send(database.connect());
         };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(start_blocking(&runtime, STARTING, work)?);
-        } else {
-            let thread = std::thread::Builder::new().name("pool-open".to_owned());
-            thread.spawn(work).map_err(|source| Error::System { what: STARTING, source })?;
-        }
+        start_apart("pool-open", "starting a thread to open a connection", work)?;
         match told.await {
             Ok(opened) => opened,
             // The runtime shuts down and takes no more work; this thread still can.

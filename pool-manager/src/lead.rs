@@ -5,7 +5,6 @@
 //!
 //! Invariant: a lead ends only with the queue empty, or in the hands of another.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,11 @@ use tokio::runtime::Handle;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::lane::NoTurn;
+use crate::place::start_blocking;
 use crate::write_queue::{Next, Taken};
+
+/// What is done where no thread can be started.
+const STARTING: &str = "starting a thread that writes";
 
 /// A task looks after a lead on its way when it has waited for so long, and then ever less often.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
@@ -81,13 +84,9 @@ impl Lead {
 
     /// Sends it to a thread of a runtime. Until that begins, a thread that waits may take it: the runtime may have no thread to spare.
     fn send(mut self, runtime: &Handle) {
-        let engine = Arc::clone(&self.engine);
         self.put_on_its_way();
-        // Panics where no thread can be started; then what was sent stays somewhere in the runtime.
-        let sent = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || self.arrive()))));
-        if sent.is_err() && engine.writes.take_sent_lead() {
-            Self::begin_on_thread(&engine);
-        }
+        // Where none can be started, it is dropped here, which passes it on.
+        drop(start_blocking(runtime, STARTING, move || self.arrive()));
     }
 
     fn arrive(mut self) {
@@ -125,7 +124,7 @@ impl Lead {
         if let Err(source) = Self::start_thread(engine) {
             let again =
                 || source.raw_os_error().map_or_else(|| source.kind().into(), std::io::Error::from_raw_os_error);
-            engine.writes.refuse_all(|| Error::System { what: "starting a thread that writes", source: again() });
+            engine.writes.refuse_all(|| Error::System { what: STARTING, source: again() });
         }
     }
 

@@ -26,21 +26,28 @@ fn address_of<T>(of: &T) -> usize {
     std::ptr::from_ref(of).addr()
 }
 
-/// Notes that a closure runs, until dropped on the same thread.
+/// Notes that closures run, until dropped on the same thread; how many ran there before. What is noted last is dropped first.
 #[derive(Debug)]
-pub(crate) struct Running(PhantomData<*const ()>);
+pub(crate) struct Running(usize, PhantomData<*const ()>);
 
 impl Running {
     pub(crate) fn new(pool: &Engine, writes: Option<&Lane>) -> Self {
         let frame = Frame { pool: address_of(pool), writes: writes.map(address_of) };
-        FRAMES.with_borrow_mut(|frames| frames.push(frame));
-        Self(PhantomData)
+        Self::all_of(&[frame])
+    }
+
+    fn all_of(closures: &[Frame]) -> Self {
+        FRAMES.with_borrow_mut(|frames| {
+            let before = frames.len();
+            frames.extend_from_slice(closures);
+            Self(before, PhantomData)
+        })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        FRAMES.with_borrow_mut(Vec::pop);
+        FRAMES.with_borrow_mut(|frames| frames.truncate(self.0));
     }
 }
 
@@ -56,20 +63,7 @@ impl Held {
 
     /// Runs something on this thread for those closures.
     pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct Leave(usize);
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                FRAMES.with_borrow_mut(|frames| frames.truncate(self.0));
-            }
-        }
-        if self.0.is_empty() {
-            return work();
-        }
-        let _leave = FRAMES.with_borrow_mut(|frames| {
-            let leave = Leave(frames.len());
-            frames.extend_from_slice(&self.0);
-            leave
-        });
+        let _running = (!self.0.is_empty()).then(|| Running::all_of(&self.0));
         work()
     }
 }

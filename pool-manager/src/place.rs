@@ -99,6 +99,21 @@ pub(crate) fn start_blocking<T: Send + 'static>(
     }
 }
 
+/// Has another thread run `work`: one of the current runtime or, where there is none, one of its own with this name.
+///
+/// # Errors
+///
+/// [`Error::System`] when no thread can be started.
+pub(crate) fn start_apart(name: &str, what: &'static str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    match Handle::try_current() {
+        Ok(runtime) => start_blocking(&runtime, what, work).map(drop),
+        Err(_) => {
+            let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            started.map(drop).map_err(|source| Error::System { what, source })
+        }
+    }
+}
+
 /// Runs `work` on a blocking thread of the current runtime, or right here where there is none.
 ///
 /// A panic of `work` goes on in the caller. Dropping the future interrupts what runs.

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, ffi};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
 use crate::engine::{Engine, Lease};
-use crate::error::{Error, Result};
-use crate::place::{CancelOnDrop, Link, start_blocking};
+use crate::error::Result;
+use crate::place::{CancelOnDrop, Link, start_apart};
 use crate::session::Use;
 
 /// How many rows a chunk has at most: what a hop between threads costs is shared by so many.
@@ -68,7 +67,6 @@ impl Engine {
         T: Send + 'static,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        const STARTING: &str = "starting a thread that reads rows";
         let (chunk, chunks) = mpsc::channel(CHUNKS);
         let (tell, end) = oneshot::channel();
         let link = Arc::new(Link::default());
@@ -85,12 +83,7 @@ impl Engine {
             // Who has gone away wants to know nothing.
             let _ = tell.send(End { rest, outcome });
         };
-        if let Ok(runtime) = Handle::try_current() {
-            drop(start_blocking(&runtime, STARTING, work)?);
-        } else {
-            let thread = std::thread::Builder::new().name("pool-stream".to_owned());
-            thread.spawn(work).map_err(|source| Error::System { what: STARTING, source })?;
-        }
+        start_apart("pool-stream", "starting a thread that reads rows", work)?;
         Ok(Source { chunks, end, cancel })
     }
 }

@@ -5,9 +5,9 @@
 
 use std::any::Any;
 use std::fmt;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
 use rusqlite::types::{ToSqlOutput, Value};
@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fork::Bound;
 use crate::manager::DatabaseManager;
-use crate::parking::Unpark;
+use crate::parking;
 use crate::query_key::not_plain;
 use crate::row_source::{Query, Source};
 
@@ -144,16 +144,7 @@ impl<T> Iterator for RowIter<T> {
         if let Some(row) = self.0.ready.next() {
             return Some(Ok(row));
         }
-        // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
-        let mut next = pin!(tokio::task::unconstrained(self.0.next()));
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(row) = next.as_mut().poll(&mut context) {
-                return row;
-            }
-            std::thread::park();
-        }
+        parking::block_on(self.0.next())
     }
 }
 

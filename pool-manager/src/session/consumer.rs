@@ -4,12 +4,11 @@
 //! session names no thread to be woken.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::{Session, USE_REFUSED};
-use crate::parking::Unpark;
+use crate::parking;
 
 impl Session {
     /// Waits on the calling thread, which runs the use, for a future; `None` when the use was stopped meanwhile.
@@ -17,7 +16,7 @@ impl Session {
         // In a task tokio would let it have nothing any more once the task has had its share, and a thread can't come again later.
         let mut future = pin!(tokio::task::unconstrained(future));
         let thread = std::thread::current();
-        let waker = Waker::from(Arc::new(Unpark(thread.clone())));
+        let waker = parking::waker();
         let mut context = Context::from_waker(&waker);
         let mut waits = false;
         loop {
