@@ -138,8 +138,6 @@ impl Effects {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StatementKind {
-    /// Nothing but white space or comments.
-    Empty,
     /// `SELECT` or `VALUES`.
     Query,
     /// `INSERT` or `REPLACE`.

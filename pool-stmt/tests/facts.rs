@@ -272,7 +272,6 @@ const LIST: &[(&str, &str)] = &[
         "Update | house(id,owner) person(boss,id) room(house) | house person room",
     ),
     ("DELETE FROM scratch RETURNING v", "Delete | temp.scratch(v) | temp.scratch"),
-    ("-- only a comment", "Empty ro |  | "),
     ("SELECT twice(id) FROM person", "Query ro | person(id) | "),
     ("SELECT group_concat(name, ',') FILTER (WHERE id > 1) FROM person", "Query ro rep | person(id,name) | "),
     (

@@ -124,14 +124,14 @@ fn preparing_nonsense_fails_and_leaves_no_trace() {
 }
 
 #[test]
-fn a_text_without_a_statement_does_no_harm() {
-    let (connection, _) = in_memory(4);
+fn a_text_without_a_statement_is_refused_and_does_no_harm() {
+    let (connection, registry) = in_memory(4);
     for text in ["", "  ", "-- nothing", ";"] {
-        let statement = connection.prepare_cached(text).unwrap();
-        assert_eq!(statement.column_count(), 0);
-        drop(statement);
-        assert_eq!(connection.idle_statements(), 0);
+        assert_eq!(connection.prepare_cached(text).err(), Some(rusqlite::Error::Empty));
+        assert!(registry.facts(text).is_none());
+        assert_eq!((connection.idle_statements(), connection.lent_statements()), (0, 0));
     }
+    assert_eq!(first(&connection, "SELECT 5"), 5);
 }
 
 #[test]

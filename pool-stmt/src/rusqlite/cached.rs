@@ -266,7 +266,7 @@ impl fmt::Debug for CachedStatement<'_> {
 impl Drop for CachedStatement<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.gave_rows && !self.loan().card().is_empty() {
+        if self.gave_rows {
             self.end_rows();
         }
         if self.loan().card().has_parameters {

@@ -5,7 +5,7 @@
 //! is lost when the statement goes.
 
 use super::lodging::Resident;
-use crate::facts::{Facts, StatementKind};
+use crate::facts::Facts;
 use crate::known::KnownStatement;
 use crate::membership::{Counters, StatementEvent};
 use crate::registry::StatementRegistry;
@@ -58,13 +58,9 @@ impl Card {
         &self.known
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.facts.kind == StatementKind::Empty
-    }
-
     /// Tells whether it makes sense to keep it: what changes the schema would have to be prepared again in any case.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        self.facts.kind != StatementKind::Empty && !self.facts.accesses.changes_schema
+        !self.facts.accesses.changes_schema
     }
 
     /// Counts a use; returns whether it is time to [tell](Self::tell).
@@ -85,9 +81,6 @@ impl Card {
 
     fn hand_on(&mut self, statement: &Statement<'_>) {
         self.known.count(StatementEvent::Hit, u64::from(std::mem::take(&mut self.uses)));
-        if self.is_empty() {
-            return;
-        }
         let statuses = [
             (StatementStatus::Run, StatementEvent::Run),
             (StatementStatus::VmStep, StatementEvent::Step),

@@ -8,7 +8,7 @@ use crate::facts::StatementKind;
 /// Judges a statement by its first words. A `WITH` counts as a query here: what follows it needs a parser.
 pub(super) fn kind(sql: &str) -> StatementKind {
     let mut words = Words(sql);
-    let Some(first) = words.next() else { return StatementKind::Empty };
+    let Some(first) = words.next() else { return StatementKind::Other };
     match first.to_ascii_uppercase().as_str() {
         "SELECT" | "VALUES" | "WITH" => StatementKind::Query,
         "INSERT" | "REPLACE" => StatementKind::Insert,
@@ -318,9 +318,8 @@ mod tests {
     #[test]
     fn the_first_word_is_found_behind_comments() {
         let cases = [
-            ("", StatementKind::Empty),
-            (" -- only a comment", StatementKind::Empty),
-            ("/* open", StatementKind::Empty),
+            ("", StatementKind::Other),
+            ("/* open", StatementKind::Other),
             ("-- a\n/* b */ select 1", StatementKind::Query),
             ("; ;SELECT 1", StatementKind::Query),
             ("values(1)", StatementKind::Query),

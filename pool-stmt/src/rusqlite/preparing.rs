@@ -133,7 +133,7 @@ impl StatementConnection {
         // It may renumber the rows of tables and says nothing of what it does.
         accesses.changes_schema |= kind == StatementKind::Vacuum;
         let read_only = explains
-            || (matches!(kind, StatementKind::Query | StatementKind::Pragma | StatementKind::Empty)
+            || (matches!(kind, StatementKind::Query | StatementKind::Pragma)
                 && statement.readonly()
                 && accesses.tables_written.is_empty()
                 && !accesses.changes_schema
