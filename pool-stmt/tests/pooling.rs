@@ -147,6 +147,25 @@ fn statements_that_sqlite_prepares_again_for_each_binding_are_kept() {
 }
 
 #[test]
+fn a_join_with_parameters_is_prepared_once_for_many_uses_and_leaves_no_values() {
+    let (connection, registry) = in_memory(4);
+    // SQLite guesses how many rows have such a value, and for that looks at the value.
+    let sql = "SELECT ?1, count(*) FROM t AS one, t AS other WHERE one.b = ?1 AND other.b = ?2";
+    for n in 10..200 {
+        let mut statement = connection.prepare_cached(sql).unwrap();
+        assert_eq!(statement.query_row((n, n), |row| row.get::<_, i64>(0)).unwrap(), n);
+    }
+    let mut statement = connection.prepare_cached(sql).unwrap();
+    let mut rows = statement.raw_query();
+    assert_eq!(rows.next().unwrap().unwrap().get::<_, Option<i64>>(0).unwrap(), None, "values of the user before");
+    drop(rows);
+    drop(statement);
+    connection.tell_counts();
+    let reprepared = registry.stats().reprepares;
+    assert!(reprepared < 40, "prepared {reprepared} times for 190 uses");
+}
+
+#[test]
 fn a_new_connection_is_warmed_with_the_hottest_statements() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Arc::new(StatementRegistry::default());

@@ -10,6 +10,7 @@ use super::{Fate, StatementConnection};
 use crate::facts::Facts;
 use crate::known::StatementFailure;
 use crate::membership::StatementEvent;
+use rusqlite::types::Null;
 use rusqlite::{AndThenRows, BindIndex, MappedRows, Params, Row, Rows, Statement, ToSql, ffi};
 use std::fmt;
 use std::ops::Deref;
@@ -190,6 +191,19 @@ impl<'c> CachedStatement<'c> {
         self.statement_mut().clear_bindings();
     }
 
+    #[inline]
+    fn unbind(&mut self) {
+        if !self.loan().card().expires_when_cleared || self.unbind_singly().is_err() {
+            self.statement_mut().clear_bindings();
+        }
+    }
+
+    #[cold]
+    fn unbind_singly(&mut self) -> rusqlite::Result<()> {
+        let statement = self.statement_mut();
+        (1..=statement.parameter_count()).try_for_each(|index| statement.raw_bind_parameter(index, Null))
+    }
+
     /// Looks at the result of a run that is over.
     #[inline]
     fn seen<T>(&mut self, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
@@ -270,7 +284,7 @@ impl Drop for CachedStatement<'_> {
             self.end_rows();
         }
         if self.loan().card().has_parameters {
-            self.statement_mut().clear_bindings();
+            self.unbind();
         }
         let Some(loan) = self.loan.take() else { return };
         match self.fate {

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// After how many uses what was counted is told at the latest.
 const BUNDLE: u32 = 32;
 
+/// So many preparations by SQLite itself, for every other run at least, are not for changes of the schema.
+const MANY: u64 = 4;
+
 /// What is remembered of one prepared statement.
 #[derive(Debug)]
 pub(super) struct Card {
@@ -24,6 +27,10 @@ pub(super) struct Card {
     /// Whether a change of the schema can change it.
     pub(super) has_tables: bool,
     pub(super) has_parameters: bool,
+    /// Whether `sqlite3_clear_bindings` costs a preparation: SQLite prepares a statement again whose plan may depend on a parameter,
+    /// which that call takes for changed whatever it was. Unbinding one parameter expires the statement only if it really can
+    /// change the plan, which most can't.
+    pub(super) expires_when_cleared: bool,
     /// The epoch of the connection's schema in which it was prepared.
     pub(super) epoch: u64,
     /// The latest observation in which it is listed; 0 for none.
@@ -39,6 +46,7 @@ impl Card {
         Self {
             has_tables: facts.accesses.touches_tables(),
             has_parameters: !facts.parameters.is_empty(),
+            expires_when_cleared: false,
             facts,
             known,
             counters: Arc::clone(counters),
@@ -89,9 +97,15 @@ impl Card {
             (StatementStatus::AutoIndex, StatementEvent::AutoIndexRow),
             (StatementStatus::RePrepare, StatementEvent::Reprepare),
         ];
+        let mut runs = 0;
         for (status, event) in statuses {
             // SQLite counts in 32 bits without a sign.
             let times = u64::from(statement.reset_status(status).cast_unsigned());
+            match event {
+                StatementEvent::Run => runs = times,
+                StatementEvent::Reprepare => self.expires_when_cleared |= times >= MANY && times * 2 >= runs,
+                _ => {}
+            }
             if times > 0 {
                 self.known.count(event, times);
                 self.counters.count(event, times);
