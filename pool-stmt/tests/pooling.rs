@@ -166,6 +166,18 @@ fn a_join_with_parameters_is_prepared_once_for_many_uses_and_leaves_no_values() 
 }
 
 #[test]
+fn what_found_nothing_to_change_in_the_schema_is_judged_anew() {
+    let (connection, _) = in_memory(4);
+    let create = "CREATE TRIGGER IF NOT EXISTS tr AFTER INSERT ON t BEGIN SELECT 1; END";
+    let changes = || connection.prepare_cached(create).unwrap().facts().accesses.changes_schema;
+    assert!(changes());
+    connection.prepare_cached(create).unwrap().execute(()).unwrap();
+    assert!(!changes());
+    connection.execute_batch("DROP TRIGGER tr").unwrap();
+    assert!(changes());
+}
+
+#[test]
 fn a_new_connection_is_warmed_with_the_hottest_statements() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Arc::new(StatementRegistry::default());

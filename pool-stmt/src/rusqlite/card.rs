@@ -5,7 +5,7 @@
 //! is lost when the statement goes.
 
 use super::lodging::Resident;
-use crate::facts::Facts;
+use crate::facts::{Facts, StatementKind};
 use crate::known::KnownStatement;
 use crate::membership::{Counters, StatementEvent};
 use crate::registry::StatementRegistry;
@@ -66,9 +66,10 @@ impl Card {
         &self.known
     }
 
-    /// Tells whether it makes sense to keep it: what changes the schema would have to be prepared again in any case.
+    /// Tells whether it makes sense to keep it: what changes the schema would have to be prepared again in any case, and what found
+    /// nothing to change (`IF NOT EXISTS`) names no table by which it could be told that there is something now.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        !self.facts.accesses.changes_schema
+        self.facts.kind != StatementKind::Schema && !self.facts.accesses.changes_schema
     }
 
     /// Counts a use; returns whether it is time to [tell](Self::tell).
