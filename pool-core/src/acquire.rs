@@ -128,6 +128,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
     fn enter(&mut self, context: &mut Context<'_>) -> Poll<Granted<M>> {
         let shared = self.shared;
         let now = shared.clock.now();
+        // Outside the lock, as everything that is the program's own code.
+        let waker = context.waker().clone();
         let mut ledger = shared.ledger();
         if ledger.closed {
             return Poll::Ready(Err(Box::new(AcquireError::Closed)));
@@ -159,7 +161,7 @@ impl<'p, M: Manager> Acquire<'p, M> {
             turn::queues_up(now);
         }
         let deadline = if patient { NEVER } else { self.deadline };
-        let place = ledger.queue.join(context.waker().clone(), deadline, !patient);
+        let place = ledger.queue.join(waker, deadline, !patient);
         if ledger.queue.waiting() > ledger.counts.most_waiting {
             ledger.counts.most_waiting = ledger.queue.waiting();
         }
