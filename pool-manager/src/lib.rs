@@ -63,7 +63,7 @@
 //! # How a call runs
 //!
 //! The async calls take a connection first. A closure that only reads then runs where the call is polled, if its call site was quick before
-//! (less than 100 µs) and the database is in WAL mode, so that it waits for nobody; otherwise on a blocking thread of the tokio runtime. The
+//! (no more than 200 µs) and the database is in WAL mode, so that it waits for nobody; otherwise on a blocking thread of the tokio runtime. The
 //! setting `work_placement` overrules the measuring. Of those who write, one at a time has the *lead*: it works the queue off, right
 //! where it was called for as long as that is quick, then on a blocking thread; closures of [`DatabaseManager::write`] that wait meanwhile, of
 //! tasks and of threads, share a transaction. Outside a runtime everything runs where it is polled. [`DatabaseManager::blocking`] runs
