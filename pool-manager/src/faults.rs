@@ -1,6 +1,6 @@
-//! Pauses and deliberate mistakes at the steps of publishing and hitting, for the checker that has to find them.
+//! Pauses and deliberate mistakes at the steps of publishing, hitting and keeping snapshots, for the tests that have to find them.
 //!
-//! Owns the points and the mistakes. Without the feature `faults` there is nothing here but constants, and no code is left of the
+//! Owns the points and the mistakes, and what a test has happen at a point. Without the feature `faults` there is nothing here but constants, and no code is left of the
 //! calls. Not part of the public surface: the feature is for this project's own tests.
 
 /// A step between two accesses to what several threads share.
@@ -20,6 +20,10 @@ pub enum Point {
     TablesPublished,
     /// A commit is published.
     Published,
+    /// A use that begins to write has looked whether its snapshot is the newest, and has no lock yet.
+    LookedToWrite,
+    /// A commit has happened and let go of the lock to write, and its connection has not looked whether it is still the newest.
+    Unlocked,
 }
 
 /// A mistake.
@@ -67,7 +71,7 @@ pub enum Mutation {
 #[cfg(feature = "faults")]
 mod on {
     use super::{Mutation, Point};
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -77,6 +81,14 @@ mod on {
 
     thread_local! {
         static SEED: Cell<u64> = const { Cell::new(0) };
+        static NEXT: RefCell<Option<Next>> = const { RefCell::new(None) };
+    }
+
+    type Next = (Point, Box<dyn FnOnce()>);
+
+    /// Has something happen when this thread passes a point for the next time, in place of what was to happen.
+    pub fn at_next(point: Point, run: impl FnOnce() + 'static) {
+        NEXT.set(Some((point, Box::new(run))));
     }
 
     /// Makes one mistake from now on, in the whole process.
@@ -94,6 +106,10 @@ mod on {
     }
 
     pub(crate) fn pause(point: Point) {
+        let next = NEXT.with_borrow_mut(|next| next.take_if(|(at, _)| *at == point));
+        if let Some((_, run)) = next {
+            run();
+        }
         let one_in = ONE_IN.load(Ordering::Relaxed);
         if one_in == 0 {
             return;
@@ -113,7 +129,7 @@ mod on {
 }
 
 #[cfg(feature = "faults")]
-pub use on::{mutate, pause_one_in};
+pub use on::{at_next, mutate, pause_one_in};
 #[cfg(feature = "faults")]
 pub(crate) use on::{mutated, pause};
 

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use rusqlite::ffi;
 
+use crate::faults::{self, Point};
 use crate::sweeper;
 use crate::wal_index::{Header, WalIndex, commits};
 
@@ -115,6 +116,7 @@ impl Snapshot {
     pub(crate) fn enter_to_write(&self) {
         let held = self.take();
         let now = self.wal_index.read();
+        faults::pause(Point::LookedToWrite);
         // SAFETY: as in `enter`.
         let known = unsafe { &mut *self.known.get() };
         if known.header != now || self.is_interrupted() {
@@ -132,6 +134,7 @@ impl Snapshot {
     /// One that was begun to write begins at the newest state, whose count is not less than that of the known header. If there is one
     /// commit more now it is this one, and nobody's came after it. (A header that is torn equals no later one.)
     pub(crate) fn has_committed(&self) {
+        faults::pause(Point::Unlocked);
         let now = self.wal_index.read();
         // SAFETY: this is called in a use of the connection, by its owner.
         let known = unsafe { &mut *self.known.get() };

@@ -137,6 +137,37 @@ async fn work_placement_says_where_closures_that_read_run() {
     }
 }
 
+#[tokio::test]
+async fn a_closure_that_becomes_slow_runs_where_it_is_called_once_at_most() {
+    const LONG: Duration = Duration::from_millis(2);
+    let test = TestDb::new(PoolConfig::builder().work_placement(WorkPlacement::Adaptive));
+    test.fill(1);
+    let here = std::thread::current().id();
+    let wait = || std::thread::park_timeout(LONG);
+    let work = || {
+        let since = std::time::Instant::now();
+        while since.elapsed() < LONG * 10 {}
+    };
+    for slow in [wait as fn(), work as fn()] {
+        let run = async |now: fn()| {
+            let read = test.db.read(move |_| {
+                now();
+                Ok(std::thread::current().id())
+            });
+            read.await.unwrap() == here
+        };
+        let mut tries = 0;
+        while !run(|| ()).await {
+            tries += 1;
+            assert!(tries < 10_000, "an empty closure is quick");
+        }
+        run(slow).await;
+        for _ in 0..3 {
+            assert!(!run(slow).await);
+        }
+    }
+}
+
 /// What one of many writes does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {

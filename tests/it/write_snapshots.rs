@@ -1,7 +1,10 @@
 //! Writers that take the snapshot of their own commit along: nothing is lost, nothing is in the way, and others may commit at any time.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use pool_manager::faults::{self, Point};
 use pool_manager::rusqlite::Connection as Plain;
 use pool_manager::{Connection, Error, PoolConfig, PoolConfigBuilder, Result, Transaction};
 
@@ -66,6 +69,48 @@ fn writes_see_what_others_committed_between_any_two() {
         assert_eq!(db.read(sum).unwrap(), expected);
         db.write(|tx| sum(tx)).unwrap();
         assert_eq!(db.read(sum).unwrap(), expected);
+    }
+}
+
+/// Has others commit so often when this thread passes a point in its write, and returns the sum that is read after that.
+fn sum_after_others_commit_at(point: Point, commits: i64) -> (TestDb, i64) {
+    // The sweeper gives nothing up meanwhile.
+    let test = TestDb::new(one().snapshot_idle(Duration::from_secs(60)));
+    test.fill(3);
+    let db = test.db.blocking();
+    // The second one takes a snapshot, and the third one has it kept.
+    for sum in 1..=3 {
+        assert_eq!(db.write(add).unwrap(), sum);
+    }
+    let (foreign, done) = (test.foreign(), Rc::new(Cell::new(false)));
+    let passed = Rc::clone(&done);
+    faults::at_next(point, move || {
+        for _ in 0..commits {
+            assert_eq!(foreign.execute(ADD, []).unwrap(), 1);
+        }
+        passed.set(true);
+    });
+    db.write(|tx| tx.prepare_cached(ADD)?.execute([]).map_err(Into::into)).unwrap();
+    assert!(done.get(), "the write does not pass {point:?}");
+    let found = db.read(sum).unwrap();
+    (test, found)
+}
+
+#[test]
+fn what_others_commit_right_after_ones_own_commit_is_read_by_the_next() {
+    for commits in 1..=3 {
+        let (test, found) = sum_after_others_commit_at(Point::Unlocked, commits);
+        assert_eq!(found, 4 + commits);
+        assert_eq!(test.db.blocking().write(add).unwrap(), 5 + commits);
+    }
+}
+
+#[test]
+fn what_others_commit_right_before_ones_own_write_is_neither_lost_nor_in_its_way() {
+    for commits in 1..=3 {
+        let (test, found) = sum_after_others_commit_at(Point::LookedToWrite, commits);
+        assert_eq!(found, 4 + commits);
+        assert_eq!(test.db.blocking().write(add).unwrap(), 5 + commits);
     }
 }
 
