@@ -111,7 +111,8 @@ impl Snapshot {
     }
 
     /// The same for a use that begins to write at once. A snapshot is kept or taken if nobody else has committed since this connection did:
-    /// then the same is likely next time. SQLite lets nobody write on a snapshot that is not the newest.
+    /// then the same is likely next time. SQLite lets nobody write on a snapshot that is not the newest. What interrupts an idle connection is
+    /// forgotten where the transaction begins.
     #[inline]
     pub(crate) fn enter_to_write(&self) {
         let held = self.take();
@@ -119,7 +120,7 @@ impl Snapshot {
         faults::pause(Point::LookedToWrite);
         // SAFETY: as in `enter`.
         let known = unsafe { &mut *self.known.get() };
-        if known.header != now || self.is_interrupted() {
+        if known.header != now {
             if held {
                 self.let_go();
             }

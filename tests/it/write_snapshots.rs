@@ -139,7 +139,8 @@ fn who_writes_alone_keeps_its_snapshot_if_that_is_switched_on() {
 
 #[test]
 fn an_idle_writer_does_not_keep_the_log() {
-    let test = TestDb::new(PoolConfig::builder().max_connections(1));
+    // Maintenance does not come in time to give it up.
+    let test = TestDb::new(one().reap_interval(Duration::from_secs(600)));
     test.fill(3);
     let foreign = test.foreign();
     foreign.busy_timeout(Duration::ZERO).unwrap();
