@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pool_manager::{CallOptions, DatabaseManager, Error, PoolConfig, Result, Transaction, TransactionKind};
 
-use crate::support::{TestDb, count, eventually};
+use crate::support::{ENDLESS, TestDb, count, eventually};
 
 /// Slices of 100 items, however long they take.
 fn sliced() -> TestDb {
@@ -140,6 +140,53 @@ async fn bulk_work_that_is_dropped_ends_between_two_slices() {
         assert_eq!(rows(&test) % 100, 0);
     }
     assert!(rows(&test) >= 20 * 300);
+}
+
+/// Writes without end, in one of both forms, and closes the pool with so long a deadline in the middle of the fourth slice, which `goes_on`.
+/// Returns what was said to be written, why no more was, and how many rows there are.
+async fn closed_amidst(
+    blocking: bool,
+    deadline: Duration,
+    goes_on: fn(&Transaction<'_>) -> Result<()>,
+) -> (u64, Error, u64) {
+    let test = sliced();
+    let db = test.db.clone();
+    let (reach, reached) = tokio::sync::oneshot::channel();
+    let mut reach = Some(reach);
+    let (other, each) = (test.db.clone(), move |tx: &Transaction<'_>, item: i64| {
+        if item == 350
+            && let Some(reach) = reach.take()
+        {
+            reach.send(()).unwrap();
+            let refuses = || matches!(db.blocking().read(|_| Ok(())), Err(Error::Closed { .. }));
+            eventually("it closes", refuses);
+            goes_on(tx)?;
+        }
+        insert(tx, item)
+    });
+    let work = if blocking {
+        tokio::task::spawn_blocking(move || other.blocking().write_many(0.., each))
+    } else {
+        tokio::spawn(async move { other.write_many(0.., each).await })
+    };
+    reached.await.unwrap();
+    test.db.close_pool_within(deadline).await.unwrap();
+    let Err(Error::BulkStopped { written, source }) = work.await.unwrap() else { panic!("it has no end") };
+    let rows = test.foreign().query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
+    (written, *source, rows.unwrap() as u64)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_amidst_bulk_work_leaves_whole_slices_and_says_how_many() {
+    for blocking in [false, true] {
+        let (written, why, rows) = closed_amidst(blocking, Duration::from_secs(60), |_| Ok(())).await;
+        assert_eq!((written, rows), (400, 400), "the slice that runs is finished: {why:?}");
+        assert!(matches!(why, Error::Closed { .. }), "{why:?}");
+        let endless = |tx: &Transaction<'_>| Ok(tx.query_row(ENDLESS, [], |_| Ok(()))?);
+        let (written, why, rows) = closed_amidst(blocking, Duration::ZERO, endless).await;
+        assert_eq!((written, rows), (300, 300), "the slice that was interrupted is undone: {why:?}");
+        assert!(matches!(why, Error::Interrupted { .. }), "{why:?}");
+    }
 }
 
 #[tokio::test]

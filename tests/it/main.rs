@@ -35,6 +35,8 @@ mod schema_changes;
 mod settings;
 mod snapshots;
 mod statements;
+#[cfg(unix)]
+mod stopped;
 mod streams;
 mod support;
 mod surviving;
