@@ -27,6 +27,9 @@ use crate::thread_time::{Began, Usage};
 /// who asked for it would wait for the hop each time.
 const QUICK: Duration = Duration::from_micros(200);
 
+/// What takes longer is no whole write for such a thread: much of it waits for the disk, and a processor has nothing of a thread that waits.
+const QUICK_WHOLE: Duration = Duration::from_micros(100);
+
 /// What takes longer, also on a thread that slept, is slow.
 const SLOW: Duration = Duration::from_micros(400);
 
@@ -61,6 +64,8 @@ const WORDS: usize = 1024;
 pub(crate) struct Site {
     word: usize,
     tag: u64,
+    /// What takes longer is not quick.
+    quick: Duration,
 }
 
 impl Site {
@@ -69,7 +74,7 @@ impl Site {
     pub(crate) fn of<F: 'static>() -> Self {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(TypeId::of::<F>());
         // Never 0, which is the tag of a word that nobody has used.
-        Self { word: hash as usize % WORDS, tag: hash >> 32 | 1 }
+        Self { word: hash as usize % WORDS, tag: hash >> 32 | 1, quick: QUICK }
     }
 }
 
@@ -77,7 +82,7 @@ impl Site {
     /// The site of the whole write that the closure of this one is a part of: the transaction and its commit.
     #[inline]
     pub(crate) fn whole(self) -> Self {
-        Self { word: (self.word + WORDS / 2) % WORDS, tag: self.tag ^ 2 }
+        Self { word: (self.word + WORDS / 2) % WORDS, tag: self.tag ^ 2, quick: QUICK_WHOLE }
     }
 }
 
@@ -132,7 +137,7 @@ impl Sites {
     /// The same, where so much of the time was for others.
     #[inline]
     pub(crate) fn ran_here_but_for(&self, site: Site, began: Began, for_others: Duration) {
-        if began.at.elapsed() > QUICK + for_others {
+        if began.at.elapsed() > site.quick + for_others {
             self.seems_slow(site, began.worked(for_others));
         }
     }
@@ -140,7 +145,7 @@ impl Sites {
     /// `worked`: how long it did, at most, if that can be told.
     #[cold]
     fn seems_slow(&self, site: Site, worked: Option<Duration>) {
-        if worked.is_none_or(|worked| worked > QUICK) && self.is_quick(site) {
+        if worked.is_none_or(|worked| worked > site.quick) && self.is_quick(site) {
             self.set(site, SUSPECT);
         }
     }
@@ -196,8 +201,8 @@ impl Sites {
         };
         let owes = match owes {
             Some(ALONE) => return,
-            Some(0) if took <= QUICK => return,
-            _ if took <= QUICK => owes.unwrap_or(1) - 1,
+            Some(0) if took <= site.quick => return,
+            _ if took <= site.quick => owes.unwrap_or(1) - 1,
             // The thread may have slept; and the first run of all prepares its statements.
             _ if took <= SLOW => owes.unwrap_or(0).max(1),
             Some(..DOUBT) => DOUBT,
@@ -397,6 +402,26 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_write_has_less_time_than_its_closure() {
+        let sites = Sites::new();
+        let closure = site_of(&|| 1);
+        let whole = closure.whole();
+        for site in [closure, whole] {
+            sites.ran(site, QUICK);
+            assert_eq!(sites.is_quick(site), site == closure);
+            sites.ran(site, QUICK_WHOLE);
+            assert!(sites.is_quick(site));
+            sites.seems_slow(site, Some(QUICK_WHOLE * 2));
+            assert_eq!(sites.is_quick(site), site == closure);
+            let waits = Began::now();
+            std::thread::park_timeout(QUICK_WHOLE * 2);
+            sites.ran(site, QUICK_WHOLE);
+            sites.ran_here_but_for(site, waits, Duration::ZERO);
+            assert!(site == closure || !sites.is_quick(site), "it waited for a disk, say");
+        }
+    }
+
+    #[test]
     fn a_trial_that_does_not_end_holds_nobody_up_for_long_and_one_without_verdict_frees_all() {
         let sites = Sites::new();
         let site = site_of(&|| 1);
@@ -434,7 +459,7 @@ mod tests {
     #[test]
     fn sites_on_one_word_forget_each_other() {
         let sites = Sites::new();
-        let (one, other) = (Site { word: 5, tag: 7 }, Site { word: 5, tag: 9 });
+        let (one, other) = (Site { word: 5, tag: 7, quick: QUICK }, Site { word: 5, tag: 9, quick: QUICK });
         sites.ran(one, QUICK);
         sites.ran(other, QUICK * 2);
         assert!(!sites.is_quick(one) && !sites.is_quick(other));
