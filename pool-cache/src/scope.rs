@@ -30,19 +30,25 @@ struct Entered(usize);
 
 impl Entered {
     fn new(ids: &[u64]) -> Self {
-        RUNNING.with(|running| {
+        let note = |running: &RefCell<Vec<u64>>| {
             let mut running = running.borrow_mut();
             let before = running.len();
             running.extend_from_slice(ids);
-            Self(before)
-        })
+            before
+        };
+        Self(RUNNING.try_with(note).unwrap_or(0))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        RUNNING.with(|running| running.borrow_mut().truncate(self.0));
+        let _ = RUNNING.try_with(|running| running.borrow_mut().truncate(self.0));
     }
+}
+
+/// The loads that the calling thread is part of. One that is ending, and whose locals are gone, is part of none.
+fn running() -> Vec<u64> {
+    RUNNING.try_with(|running| running.borrow().clone()).unwrap_or_default()
 }
 
 /// Runs a part of the loader of load `id`.
@@ -76,7 +82,7 @@ impl LoadScope {
     /// Notes which loads the calling code is part of; none allocates nothing.
     #[must_use]
     pub fn current() -> Self {
-        Self(RUNNING.with(|running| running.borrow().clone()))
+        Self(running())
     }
 
     /// Runs something on the calling thread as part of those loads.
@@ -95,7 +101,7 @@ pub(crate) struct Wait {
 
 /// Records that the code running now waits for load `target`; `None` if that could never end.
 pub(crate) fn wait_for(target: u64) -> Option<Wait> {
-    let waiting = RUNNING.with(|running| running.borrow().clone());
+    let waiting = running();
     if waiting.is_empty() {
         return Some(Wait { waiting, target });
     }
@@ -161,6 +167,25 @@ mod tests {
     fn a_loader_that_panics_leaves_its_scope() {
         let outcome = std::panic::catch_unwind(|| within(next_id(), || panic!("expected")));
         assert!(outcome.is_err());
-        assert!(RUNNING.with(|running| running.borrow().is_empty()));
+        assert!(running().is_empty());
+    }
+    #[test]
+    fn a_thread_that_ends_may_load_to_the_last() {
+        struct AtEnd(std::sync::mpsc::Sender<bool>);
+        impl Drop for AtEnd {
+            fn drop(&mut self) {
+                let waits = within(next_id(), || wait_for(next_id()).is_some());
+                LoadScope::current().run(|| self.0.send(waits)).expect("somebody listens");
+            }
+        }
+        std::thread_local!(static LAST: RefCell<Option<AtEnd>> = const { RefCell::new(None) });
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(|| {
+            // The first local of this thread, and so the last to go.
+            LAST.set(Some(AtEnd(tell)));
+            within(next_id(), || ());
+        });
+        thread.join().expect("it does not panic");
+        assert_eq!(told.recv(), Ok(true));
     }
 }

@@ -19,6 +19,7 @@ struct Frame {
 }
 
 thread_local! {
+    // A thread that is ending may have none any more, while destructors of other locals still call: there every call counts as the first.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -37,17 +38,19 @@ impl Running {
     }
 
     fn all_of(closures: &[Frame]) -> Self {
-        FRAMES.with_borrow_mut(|frames| {
+        let note = |frames: &RefCell<Vec<Frame>>| {
+            let mut frames = frames.borrow_mut();
             let before = frames.len();
             frames.extend_from_slice(closures);
-            Self(before, PhantomData)
-        })
+            before
+        };
+        Self(FRAMES.try_with(note).unwrap_or(0), PhantomData)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        FRAMES.with_borrow_mut(|frames| frames.truncate(self.0));
+        let _ = FRAMES.try_with(|frames| frames.borrow_mut().truncate(self.0));
     }
 }
 
@@ -58,7 +61,7 @@ pub(crate) struct Held(Vec<Frame>);
 impl Held {
     /// What is held on this thread; nothing allocates nothing.
     pub(crate) fn here() -> Self {
-        Self(FRAMES.with_borrow(Clone::clone))
+        Self(FRAMES.try_with(|frames| frames.borrow().clone()).unwrap_or_default())
     }
 
     /// Runs something on this thread for those closures.
@@ -70,10 +73,12 @@ impl Held {
 
 /// Tells whether a closure on this thread writes in this lane.
 pub(crate) fn writes_here(lane: &Lane) -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.writes == Some(address_of(lane))))
+    let writes = |frame: &Frame| frame.writes == Some(address_of(lane));
+    FRAMES.try_with(|frames| frames.borrow().iter().any(writes)).unwrap_or(false)
 }
 
 /// How many connections of a pool are in use by closures on this thread.
 pub(crate) fn held_here(pool: &Engine) -> usize {
-    FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.pool == address_of(pool)).count())
+    let of_pool = |frame: &&Frame| frame.pool == address_of(pool);
+    FRAMES.try_with(|frames| frames.borrow().iter().filter(of_pool).count()).unwrap_or(0)
 }

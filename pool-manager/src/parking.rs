@@ -22,7 +22,7 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    static WAKER: Waker = unpark_this();
 }
 
 /// Waits on the calling thread.
@@ -39,7 +39,11 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// What unparks the calling thread.
+/// What unparks the calling thread. One that is ending, and whose locals are gone, gets a new one each time.
 pub(crate) fn waker() -> Waker {
-    WAKER.with(Waker::clone)
+    WAKER.try_with(Waker::clone).unwrap_or_else(|_| unpark_this())
+}
+
+fn unpark_this() -> Waker {
+    Waker::from(Arc::new(Unpark(std::thread::current())))
 }

@@ -1,6 +1,8 @@
 //! Closing: nobody waits for ever, nothing committed is lost, and the process' signals do it, too.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use pool_manager::{DatabaseManager, Error, PoolConfig, shutdown};
@@ -346,4 +348,47 @@ fn a_process_that_can_have_no_more_threads_is_told_so_and_can_close() {
         db.close_pool().await.unwrap();
     });
     println!("all were told");
+}
+
+/// Uses the database when the thread ends, after the locals that it needed itself are gone.
+struct AtEnd(DatabaseManager, mpsc::Sender<Result<i64, Error>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        let db = self.0.blocking();
+        let all = || {
+            db.write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?))?;
+            db.write_many(0..2, |tx, _| {
+                tx.execute("UPDATE t SET value = value + 1", []).map(drop).map_err(Error::from)
+            })?;
+            db.execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = value + 1", [])?))?;
+            let read = db.read(|conn| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?))?;
+            let cached = db.query_cached("SELECT value FROM t", &[], |row| row.get::<_, i64>(0))?;
+            let streamed: Result<Vec<i64>, Error> =
+                db.read_stream("SELECT value FROM t", &[], |row| row.get(0)).collect();
+            assert_eq!((&*cached, streamed?), (&vec![read], vec![read]));
+            db.close_pool()?;
+            Ok(read)
+        };
+        self.1.send(all()).unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_ends_may_use_its_database_to_the_last() {
+    thread_local!(static LAST: RefCell<Option<AtEnd>> = const { RefCell::new(None) });
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let (tell, told) = mpsc::channel();
+    let at_end = AtEnd(test.db.clone(), tell);
+    let before = std::thread::spawn(|| {
+        let db = at_end.0.clone();
+        // The first local of this thread, and so the last to go.
+        LAST.set(Some(at_end));
+        db.blocking().write(|_| Ok(()))?;
+        let mut value = db.blocking().read_stream("SELECT value FROM t", &[], |row| row.get::<_, i64>(0));
+        value.next().expect("there is a row")
+    });
+    let before = before.join().unwrap().unwrap();
+    assert_eq!(told.recv().unwrap().unwrap(), before + 4);
 }
