@@ -140,6 +140,22 @@ impl Location {
         }
     }
 
+    /// Whether there are hard links to the file besides this one; `false` where that can't be told.
+    pub(crate) fn has_other_names(&self) -> bool {
+        #[cfg(unix)]
+        if let Self::File(path) = self {
+            use std::os::unix::fs::MetadataExt;
+            return std::fs::metadata(path).is_ok_and(|found| found.nlink() > 1);
+        }
+        false
+    }
+
+    /// Whether both are names of one file, by hard links.
+    pub(crate) fn is_another_name_of(&self, other: &Self) -> bool {
+        let (Self::File(path), Self::File(other)) = (self, other) else { return false };
+        path != other && FileIdentity::at(path).is_some_and(|file| FileIdentity::at(other) == Some(file))
+    }
+
     /// Looks the file up in its folder: which file has this name now? `None` for a database in memory.
     pub(crate) fn identity(&self) -> Result<Option<FileIdentity>> {
         Ok(self.look()?.map(|found| found.identity))

@@ -50,6 +50,7 @@ pub(crate) fn open(location: Location, plan: Plan) -> Result<Arc<Engine>> {
     if !inherited::let_go() {
         return Err(Error::Forked { database: location.to_string() });
     }
+    refuse_second_name(&location)?;
     if !plan.pooled {
         let engine = Engine::open(location.clone(), plan, lane(&location))?;
         let mut registry = REGISTRY.get().lock();
@@ -69,6 +70,22 @@ pub(crate) fn open(location: Location, plan: Plan) -> Result<Arc<Engine>> {
     drop(opening);
     forget_dropped();
     Ok(engine)
+}
+
+/// SQLite names the log after the file it opens, so one file under two names would have two logs
+/// (<https://www.sqlite.org/howtocorrupt.html>, section 2.5).
+fn refuse_second_name(location: &Location) -> Result<()> {
+    if !location.has_other_names() {
+        return Ok(());
+    }
+    let Some(open) = engines().into_iter().find(|engine| location.is_another_name_of(engine.location())) else {
+        return Ok(());
+    };
+    let reason = format!(
+        "it is a hard link to {}, which is open; a database has one log for each name, and two logs damage it: use that name",
+        open.location()
+    );
+    Err(Error::InvalidPath { path: location.path(), reason })
 }
 
 fn lane(location: &Location) -> Arc<Lane> {

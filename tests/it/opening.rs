@@ -295,3 +295,22 @@ fn a_file_that_is_made_read_only_under_the_pool_is_noticed_by_those_who_write() 
     allow(0o644);
     eventually("it may be written again", || write().is_ok());
 }
+
+#[test]
+#[cfg(unix)]
+fn a_hard_link_to_an_open_file_is_refused_by_the_name_to_use_and_opens_after_it() {
+    let test = TestDb::with_defaults();
+    test.fill(2);
+    let link = test.folder.path().join("link.sqlite");
+    std::fs::hard_link(test.path(), &link).unwrap();
+    for pooled in [true, false] {
+        let error = DatabaseManager::builder().path(&link).use_pool(pooled).build().expect_err("two logs of one file");
+        let name = test.db.path().display().to_string();
+        assert!(matches!(&error, Error::InvalidPath { .. }) && error.to_string().contains(&name), "{error}");
+    }
+    assert_eq!(count(&test.db, "t").unwrap(), 2, "nothing was harmed");
+    test.db.blocking().close_pool().unwrap();
+    let linked = DatabaseManager::open(&link).unwrap();
+    assert_eq!(count(&linked, "t").unwrap(), 2);
+    DatabaseManager::open(test.path()).expect_err("now this is the other name");
+}
