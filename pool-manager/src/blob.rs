@@ -33,7 +33,7 @@ impl Connection {
     /// db.blocking().write(|tx| {
     ///     tx.execute_batch("CREATE TABLE file (id INTEGER PRIMARY KEY, content); INSERT INTO file VALUES (1, zeroblob(5))")?;
     ///     let mut content = tx.blob_open("main", "file", "content", 1, false)?;
-    ///     content.write_all(b"hello").map_err(pool_manager::Error::application)
+    ///     Ok(content.write_all(b"hello")?)
     /// })?;
     /// # Ok::<(), pool_manager::Error>(())
     /// ```

@@ -17,8 +17,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed.
 ///
-/// Closures return this type, so `?` works in them on this crate's and on rusqlite's errors. Errors of your own go through
-/// [`Error::application`]:
+/// Closures return this type, so `?` works in them on this crate's and on rusqlite's errors, and on those of [`std::io`], which handles to
+/// BLOBs have. Errors of your own go through [`Error::application`]:
 ///
 /// ```
 /// # use pool_manager::{Error, Result};
@@ -235,6 +235,13 @@ pub enum Error {
     Application(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What SQLite said, if that is in it, as it is for handles to BLOBs; otherwise the caller's own.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        error.downcast::<rusqlite::Error>().map_or_else(Self::application, Self::Sqlite)
+    }
+}
+
 impl Error {
     /// Wraps an error of the caller's own, so that a closure can return it.
     pub fn application(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -301,6 +308,9 @@ pub(crate) fn primary_code(error: &rusqlite::Error) -> Option<i32> {
 
 /// Says in plain words why a database could not be opened.
 pub(crate) fn open_reason(error: &rusqlite::Error) -> String {
+    if extended_code(error) == Some(ffi::SQLITE_READONLY_DIRECTORY) {
+        return "its folder may not be written, where SQLite has to keep the log of a database in WAL mode".to_owned();
+    }
     let reason = match primary_code(error) {
         Some(ffi::SQLITE_NOTADB) => "the file is not a SQLite database (or is encrypted)",
         Some(ffi::SQLITE_CORRUPT) => "the file is damaged",
@@ -313,4 +323,27 @@ pub(crate) fn open_reason(error: &rusqlite::Error) -> String {
         _ => return error.to_string(),
     };
     reason.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn an_io_error_that_sqlite_is_behind_is_named_as_sqlites() {
+        let busy = Error::from(std::io::Error::other(failure(ffi::SQLITE_BUSY)));
+        assert!(matches!(busy.named(Duration::ZERO, Duration::ZERO), Error::Busy { .. }));
+        let own = Error::from(std::io::Error::from(std::io::ErrorKind::InvalidInput));
+        assert!(matches!(own, Error::Application(own) if own.is::<std::io::Error>()));
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_written_is_told_from_a_file() {
+        assert!(open_reason(&failure(ffi::SQLITE_READONLY_DIRECTORY)).starts_with("its folder"));
+        assert_eq!(open_reason(&failure(ffi::SQLITE_READONLY)), "the file may not be written");
+    }
 }
