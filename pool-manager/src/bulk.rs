@@ -31,18 +31,17 @@ struct Slice {
     last: bool,
 }
 
-impl<I, F> Bulk<I, F>
-where
-    I: Iterator,
-    F: FnMut(&Transaction<'_>, I::Item) -> Result<()>,
-{
+impl<I: Iterator, F> Bulk<I, F> {
     /// Writes the next slice, of one item at least if there is one.
-    fn write(&mut self, transaction: &Transaction<'_>, bounds: Bounds) -> Result<Slice> {
+    fn write<R>(&mut self, transaction: &Transaction<'_>, bounds: Bounds) -> Result<Slice>
+    where
+        F: FnMut(&Transaction<'_>, I::Item) -> Result<R>,
+    {
         let since = Instant::now();
         let mut written = 0;
         for _ in 0..bounds.items {
             let Some(item) = self.items.next() else { return Ok(Slice { written, last: true }) };
-            (self.each)(transaction, item)?;
+            drop((self.each)(transaction, item)?);
             written += 1;
             if since.elapsed() >= bounds.time {
                 break;
@@ -59,10 +58,10 @@ fn stopped(written: u64) -> impl FnOnce(Error) -> Error {
 
 impl Engine {
     /// Writes all items, in slices.
-    pub(crate) async fn write_many<I, F>(self: &Arc<Self>, options: CallOptions, items: I, each: F) -> Result<u64>
+    pub(crate) async fn write_many<I, F, R>(self: &Arc<Self>, options: CallOptions, items: I, each: F) -> Result<u64>
     where
         I: Iterator + Send + 'static,
-        F: FnMut(&Transaction<'_>, I::Item) -> Result<()> + Send + 'static,
+        F: FnMut(&Transaction<'_>, I::Item) -> Result<R> + Send + 'static,
     {
         let options = options.for_slices();
         let mut bulk = Bulk { items, each };
@@ -83,10 +82,10 @@ impl Engine {
     }
 
     /// The same on the calling thread.
-    pub(crate) fn write_many_blocking<I, F>(self: &Arc<Self>, options: CallOptions, items: I, each: F) -> Result<u64>
+    pub(crate) fn write_many_blocking<I, F, R>(self: &Arc<Self>, options: CallOptions, items: I, each: F) -> Result<u64>
     where
         I: Iterator,
-        F: FnMut(&Transaction<'_>, I::Item) -> Result<()>,
+        F: FnMut(&Transaction<'_>, I::Item) -> Result<R>,
     {
         let options = options.for_slices();
         let mut bulk = Bulk { items, each };

@@ -141,7 +141,8 @@ impl DatabaseManager {
         self.transaction_with(options, work)
     }
 
-    /// Writes many items, `each` one by one, in transactions that take turns with those of others. Returns how many were written.
+    /// Writes many items, `each` one by one, in transactions that take turns with those of others. Returns how many were written; what `each`
+    /// returns besides errors is dropped.
     ///
     /// Items are written in *slices*: a slice is one transaction in the write queue, ended by its number of items (the setting
     /// `write_batch_max`) or its time (`write_batch_time`), whichever comes first. After each one this goes to the end of the queue, so
@@ -163,18 +164,17 @@ impl DatabaseManager {
     /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
     /// db.transaction(|tx| Ok(tx.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY)")?)).await?;
     /// let written = db.write_many(0..1_000, |tx, a| {
-    ///     tx.prepare_cached("INSERT INTO t VALUES (?1)")?.execute([a])?;
-    ///     Ok(())
+    ///     Ok(tx.prepare_cached("INSERT INTO t VALUES (?1)")?.execute([a])?)
     /// }).await?;
     /// assert_eq!(written, 1_000);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn write_many<I, F>(&self, items: I, each: F) -> Result<u64>
+    pub async fn write_many<I, F, R>(&self, items: I, each: F) -> Result<u64>
     where
         I: IntoIterator,
         I::IntoIter: Send + 'static,
-        F: FnMut(&Transaction<'_>, I::Item) -> Result<()> + Send + 'static,
+        F: FnMut(&Transaction<'_>, I::Item) -> Result<R> + Send + 'static,
     {
         self.engine().write_many(CallOptions::new(), items.into_iter(), each).await
     }
@@ -184,11 +184,11 @@ impl DatabaseManager {
     /// # Errors
     ///
     /// As [`write_many`](Self::write_many).
-    pub async fn write_many_with<I, F>(&self, options: CallOptions, items: I, each: F) -> Result<u64>
+    pub async fn write_many_with<I, F, R>(&self, options: CallOptions, items: I, each: F) -> Result<u64>
     where
         I: IntoIterator,
         I::IntoIter: Send + 'static,
-        F: FnMut(&Transaction<'_>, I::Item) -> Result<()> + Send + 'static,
+        F: FnMut(&Transaction<'_>, I::Item) -> Result<R> + Send + 'static,
     {
         self.engine().write_many(options, items.into_iter(), each).await
     }
@@ -271,10 +271,10 @@ impl Blocking<'_> {
     /// # Errors
     ///
     /// As there.
-    pub fn write_many<I: IntoIterator>(
+    pub fn write_many<I: IntoIterator, R>(
         &self,
         items: I,
-        each: impl FnMut(&Transaction<'_>, I::Item) -> Result<()>,
+        each: impl FnMut(&Transaction<'_>, I::Item) -> Result<R>,
     ) -> Result<u64> {
         self.engine().write_many_blocking(CallOptions::new(), items.into_iter(), each)
     }
@@ -284,11 +284,11 @@ impl Blocking<'_> {
     /// # Errors
     ///
     /// As there.
-    pub fn write_many_with<I: IntoIterator>(
+    pub fn write_many_with<I: IntoIterator, R>(
         &self,
         options: CallOptions,
         items: I,
-        each: impl FnMut(&Transaction<'_>, I::Item) -> Result<()>,
+        each: impl FnMut(&Transaction<'_>, I::Item) -> Result<R>,
     ) -> Result<u64> {
         self.engine().write_many_blocking(options, items.into_iter(), each)
     }
