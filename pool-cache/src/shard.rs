@@ -44,6 +44,8 @@ const CHANGE: u64 = 16384;
 const LEAD: u8 = 1;
 /// How many entries eviction gives another chance before it takes the next one whatever it was.
 const CHANCES: u32 = 64;
+/// The most that an entry counts for in the queues. A shard has fewer than 2^32 entries, so no sum is over 64 bits.
+const MAX_SIZE: u64 = u32::MAX as u64;
 
 /// What comes in: everything about an entry that is known before a shard is locked.
 #[derive(Debug)]
@@ -73,9 +75,9 @@ pub(crate) struct Entry<K, V> {
 }
 
 impl<K, V> Entry<K, V> {
-    /// The share of the queues this entry takes: a weightless one still takes a place.
+    /// The share of the queues this entry takes: a weightless one still takes a place, and so many as a shard has places sum up.
     fn size(&self) -> u64 {
-        self.weight.max(1)
+        self.weight.clamp(1, MAX_SIZE)
     }
 }
 

@@ -349,3 +349,18 @@ fn nobody_waits_for_a_whole_purge() {
     });
     assert_eq!(cache.len(), 1);
 }
+
+#[test]
+fn the_greatest_weight_and_none_stand_side_by_side() {
+    let cache = TtlCache::<u32, u32>::builder().max_entries(10).shards(1).build().unwrap();
+    for round in 0..20 {
+        assert!(cache.insert_with(0, round, EntryOptions::new().weight(u64::MAX)));
+        for key in 1..5 {
+            assert!(cache.insert_with(key, round, EntryOptions::new().weight(0)));
+        }
+        assert_eq!((cache.len(), cache.weight()), (5, u64::MAX));
+        assert!(!cache.insert_with(9, round, EntryOptions::new().weight(u64::MAX)) || cache.get(&0).is_none());
+        cache.invalidate_all();
+        assert_eq!((cache.len(), cache.weight()), (0, 0));
+    }
+}
