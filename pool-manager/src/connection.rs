@@ -18,6 +18,7 @@ use crate::anchor::Stamp;
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::inherited::Listed;
+use crate::key_query::KeyQueries;
 use crate::location::FileIdentity;
 use crate::pragmas;
 use crate::reads::{self, Ground, Seen};
@@ -42,6 +43,7 @@ pub struct Connection {
     listed: Listed,
     fresh: Fresh,
     kept: Kept,
+    queries: KeyQueries,
     statements: StatementConnection,
     session: Arc<Session>,
     origin: Origin,
@@ -170,7 +172,19 @@ impl Connection {
         let fresh = Fresh::of(&statements)?;
         session.publisher.set_witness(fresh.witness());
         statements.take_effects();
-        Ok(Self { listed, fresh, kept, statements, session, origin, replaced, is_plain, instead: OnceCell::new() })
+        let queries = KeyQueries::default();
+        Ok(Self {
+            listed,
+            fresh,
+            kept,
+            queries,
+            statements,
+            session,
+            origin,
+            replaced,
+            is_plain,
+            instead: OnceCell::new(),
+        })
     }
 
     /// Starts a use. One that reads gets the newest state of the database, which is the one that the last kept if nothing was committed
@@ -207,7 +221,10 @@ impl Connection {
     /// Prepares for the publication of the open transaction, which is committed next.
     #[inline]
     pub(crate) fn look(&self) {
-        self.session.publisher.look(&self.statements);
+        let queries = &self.queries;
+        let ask =
+            |column: &_, rows: &_, marks: &mut _| queries.ask(&self.statements, &self.session, column, rows, marks);
+        self.session.publisher.look(ask);
     }
 
     /// Prepares a statement, or takes it from this connection's cache when it was prepared before.
@@ -403,11 +420,12 @@ impl Connection {
 
     /// Closes the connection, whatever its last user left behind, and gives the permit back after that.
     pub(crate) fn close(self) {
-        let Self { listed, fresh, kept, statements, session, .. } = self;
+        let Self { listed, fresh, kept, queries, statements, session, .. } = self;
         drop(listed);
         session.end();
         drop(fresh);
         drop(kept);
+        drop(queries);
         if let Err(error) = remains::close(statements.into_connection()) {
             tracing::warn!(target: "pool_manager", database = session.name(), %error, "a connection could not be closed");
         }

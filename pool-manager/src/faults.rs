@@ -62,6 +62,10 @@ pub enum Mutation {
     ForgetsOldValue,
     /// Looks for the values before the last row is written.
     LooksEarly,
+    /// Takes the values that the rows of an earlier transaction had for those of this one.
+    LooksOnce,
+    /// Takes a column by whose values no cached result is told apart for one that nobody has written.
+    TakesUnwantedForUnwritten,
     /// No mistake: takes rows for read as a whole where they are read by a value.
     IgnoresKeys,
     /// No mistake: takes tables for read as a whole, to tell what rows are worth.

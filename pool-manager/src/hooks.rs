@@ -13,7 +13,6 @@
 //! Invariant: the session given to [`install`] outlives the connection, which its owner (`connection`) guarantees by the order of
 //! its fields.
 
-use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -28,9 +27,10 @@ use crate::location::FileIdentity;
 use crate::log::Due;
 use crate::memory_ledgers;
 use crate::publisher::Publisher;
-use crate::reads::Bound;
-use crate::session::{Kind, Session, Settled, Verdict};
+use crate::running::{bytes_of, has_outdated_program, is_settled, kind_of, readable, text_of, values_of};
+use crate::session::{Kind, Session, Verdict};
 use crate::wal_index::WalIndex;
+use crate::wording;
 
 /// Reports what happens on `connection` to `session` from now on.
 ///
@@ -45,10 +45,39 @@ pub(crate) fn install(connection: &rusqlite::Connection, session: &Arc<Session>)
         ffi::sqlite3_rollback_hook(handle, Some(on_rollback), context);
         ffi::sqlite3_update_hook(handle, Some(on_change), context);
         ffi::sqlite3_wal_hook(handle, Some(on_log), context);
-        ffi::sqlite3_trace_v2(handle, ffi::SQLITE_TRACE_STMT | ffi::SQLITE_TRACE_PROFILE, Some(on_event), context)
+        trace(handle, context)
     };
     check(code, "sqlite3_trace_v2 failed")?;
     install_busy_handler(connection, session)
+}
+
+/// Reports the beginning and the end of statements.
+///
+/// # Safety
+///
+/// The connection is open, and `context` a session, as [`install`] registers them.
+unsafe fn trace(connection: *mut ffi::sqlite3, context: *mut c_void) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe {
+        ffi::sqlite3_trace_v2(connection, ffi::SQLITE_TRACE_STMT | ffi::SQLITE_TRACE_PROFILE, Some(on_event), context)
+    }
+}
+
+/// Runs statements of our own on a connection in use, whose hooks report to `session`, without a report of their beginning and end.
+///
+/// They read what the open transaction sees, and nothing else: no rule is asked whether they may, and nobody counts them.
+pub(crate) fn unheard<T>(connection: &rusqlite::Connection, session: &Arc<Session>, run: impl FnOnce() -> T) -> T {
+    struct Again<'c>(&'c rusqlite::Connection, *mut c_void);
+    impl Drop for Again<'_> {
+        fn drop(&mut self) {
+            // SAFETY: as in `install`, which registered the same session. It stores three words, which does not fail.
+            unsafe { trace(self.0.handle(), self.1) };
+        }
+    }
+    let _again = Again(connection, context_of(session));
+    // SAFETY: the connection is open.
+    unsafe { ffi::sqlite3_trace_v2(connection.handle(), 0, None, std::ptr::null_mut()) };
+    run()
 }
 
 /// Makes the connection wait for locks of other processes as `busy` says. Users can replace that with a shared reference, by
@@ -195,7 +224,7 @@ unsafe extern "C" fn on_change(
         // SAFETY: SQLite passes the names of the database within the connection and of the table.
         let (database, table) = unsafe { (CStr::from_ptr(database), CStr::from_ptr(table)) };
         if database == c"main" {
-            contained((), || rows.changes(&table.to_string_lossy(), row));
+            contained((), || rows.changes(&readable(table.to_bytes()), row));
         }
     }
 }
@@ -279,17 +308,18 @@ unsafe extern "C" fn on_event(
     match event {
         ffi::SQLITE_TRACE_STMT => {
             // SAFETY: for this event SQLite passes the running statement and its text.
-            let kind = || unsafe {
-                let kind = kind_of(statement, detail.cast_const().cast());
-                if kind == Kind::Writes && is_vacuum(detail.cast_const().cast()) {
+            let text = || unsafe { bytes_of(detail.cast_const().cast()) };
+            let kind = || {
+                // SAFETY: as above.
+                let kind = unsafe { kind_of(statement, text) };
+                if kind == Kind::Writes && wording::is_vacuum(text()) {
                     session.publisher.unhooked_commit_begins();
                 }
                 kind
             };
             // SAFETY: as above.
             let outside = || unsafe { ffi::sqlite3_get_autocommit(ffi::sqlite3_db_handle(statement)) != 0 };
-            // SAFETY: as above.
-            let rolls_back = || unsafe { says_or_rollback(detail.cast_const().cast()) };
+            let rolls_back = || wording::has_or_rollback(text());
             let verdict = contained(Verdict::Interrupt, || session.before_statement(kind, outside, rolls_back));
             if verdict == Verdict::Run && session.may_begin_reading() {
                 // SAFETY: as above.
@@ -302,8 +332,10 @@ unsafe extern "C" fn on_event(
             }
             if session.publisher.rows.is_following() {
                 // SAFETY: as above.
-                let written = unsafe { (ffi::sqlite3_stmt_readonly(statement) == 0).then(|| text_of(statement)) };
-                contained((), || written.iter().for_each(|text| session.publisher.rows.starts(text)));
+                if unsafe { ffi::sqlite3_stmt_readonly(statement) } == 0 && !wording::bounds_transaction(text()) {
+                    // SAFETY: as above.
+                    contained((), || session.publisher.rows.starts(&unsafe { text_of(statement) }));
+                }
             }
             if verdict == Verdict::Interrupt {
                 // Or the statements after this one were interrupted, too. Ending another statement is what functions may do as well.
@@ -315,8 +347,7 @@ unsafe extern "C" fn on_event(
             } else if let Some(snapshot) = snapshot
                 && session.writes()
                 && snapshot.is_held()
-                // SAFETY: as above.
-                && !unsafe { leaves_schema(detail.cast_const().cast()) }
+                && !wording::leaves_schema(text())
             {
                 // Tables are not dropped while something reads: `OP_Destroy` in sqlite3.c.
                 snapshot.give_up();
@@ -341,252 +372,4 @@ unsafe extern "C" fn on_event(
         _ => {}
     }
     0
-}
-
-/// What a statement is to the write lane.
-///
-/// # Safety
-///
-/// `statement` is a live statement and `text` null or its NUL-terminated text.
-unsafe fn kind_of(statement: *mut ffi::sqlite3_stmt, text: *const std::ffi::c_char) -> Kind {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let connection = ffi::sqlite3_db_handle(statement);
-        // "Transaction control statements such as BEGIN ... cause sqlite3_stmt_readonly() to return true", but for BEGIN
-        // IMMEDIATE and EXCLUSIVE: https://www.sqlite.org/c3ref/stmt_readonly.html
-        if ffi::sqlite3_stmt_readonly(statement) == 0 {
-            let reading = ffi::sqlite3_txn_state(connection, std::ptr::null()) == ffi::SQLITE_TXN_READ;
-            return if reading { Kind::Upgrades } else { Kind::Writes };
-        }
-        if text.is_null() || ffi::sqlite3_get_autocommit(connection) == 0 {
-            return Kind::Reads;
-        }
-        if begins_transaction(CStr::from_ptr(text).to_bytes()) { Kind::Begins } else { Kind::Reads }
-    }
-}
-
-/// Tells whether a statement's text has the words `OR ROLLBACK` in it.
-///
-/// # Safety
-///
-/// `text` is null or NUL-terminated.
-unsafe fn says_or_rollback(text: *const std::ffi::c_char) -> bool {
-    // SAFETY: as the caller promises.
-    !text.is_null() && has_or_rollback(unsafe { CStr::from_ptr(text) }.to_bytes())
-}
-
-fn has_or_rollback(text: &[u8]) -> bool {
-    const WORD: &[u8] = b"rollback";
-    text.windows(WORD.len()).enumerate().any(|(at, window)| {
-        let before = text[..at].trim_ascii_end();
-        window.eq_ignore_ascii_case(WORD)
-            && before.len() < at
-            && before.len() >= 2
-            && before[before.len() - 2..].eq_ignore_ascii_case(b"or")
-    })
-}
-
-/// Tells whether a statement is `VACUUM`, which commits without calling the hook, as it changes no content. But row numbers it may change:
-/// <https://www.sqlite.org/lang_vacuum.html>
-///
-/// # Safety
-///
-/// `text` is null or NUL-terminated.
-unsafe fn is_vacuum(text: *const std::ffi::c_char) -> bool {
-    // SAFETY: as the caller promises.
-    !text.is_null() && starts_with_word(from_first_word(unsafe { CStr::from_ptr(text) }.to_bytes()), b"vacuum")
-}
-
-/// Tells whether a statement's text begins as one that reads or changes rows, or as part of a transaction. A trigger's is a comment that
-/// names it.
-///
-/// # Safety
-///
-/// `text` is null or NUL-terminated.
-unsafe fn leaves_schema(text: *const std::ffi::c_char) -> bool {
-    const WORDS: [&[u8]; 11] = [
-        b"insert",
-        b"update",
-        b"delete",
-        b"select",
-        b"commit",
-        b"begin",
-        b"replace",
-        b"with",
-        b"savepoint",
-        b"release",
-        b"rollback",
-    ];
-    if text.is_null() {
-        return false;
-    }
-    // SAFETY: as the caller promises.
-    let text = from_first_word(unsafe { CStr::from_ptr(text) }.to_bytes());
-    text.is_empty() || WORDS.iter().any(|word| starts_with_word(text, word))
-}
-
-/// Tells whether the text's first word is `BEGIN` or `SAVEPOINT`.
-fn begins_transaction(text: &[u8]) -> bool {
-    let text = from_first_word(text);
-    starts_with_word(text, b"begin") || starts_with_word(text, b"savepoint")
-}
-
-/// The text after white space and comments.
-fn from_first_word(mut text: &[u8]) -> &[u8] {
-    loop {
-        match text {
-            [byte, rest @ ..] if byte.is_ascii_whitespace() || *byte == b';' => text = rest,
-            // SQLite takes a byte order mark for white space: https://www.sqlite.org/src/file/src/tokenize.c
-            [0xef, 0xbb, 0xbf, rest @ ..] => text = rest,
-            [b'-', b'-', rest @ ..] => {
-                let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-                text = &rest[end..];
-            }
-            [b'/', b'*', rest @ ..] => {
-                let end = rest.windows(2).position(|pair| pair == b"*/").map_or(rest.len(), |at| at + 2);
-                text = &rest[end..];
-            }
-            _ => return text,
-        }
-    }
-}
-
-fn starts_with_word(text: &[u8], word: &[u8]) -> bool {
-    text.len() >= word.len()
-        && text[..word.len()].eq_ignore_ascii_case(word)
-        && text.get(word.len()).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_')
-}
-
-/// Tells whether a statement that has ended found its program outdated: then `sqlite3_step` prepares it anew and runs it again, of which it
-/// reports the end alone (`tag-20220401a` in sqlite3.c). The permit has to stay for that. Where preparing fails nothing runs, and the permit
-/// stays until the connection's next statement or the end of its use.
-///
-/// A statement that changed the schema itself may have an outdated program as well; it has committed.
-///
-/// # Safety
-///
-/// `statement` is a live statement.
-unsafe fn has_outdated_program(statement: *mut ffi::sqlite3_stmt) -> bool {
-    /// "Recompile immediately": what `OP_Transaction` notes in `Vdbe.expired`.
-    const AT_ONCE: c_int = 1;
-    // SAFETY: as the caller promises. https://www.sqlite.org/c3ref/aggregate_count.html
-    unsafe { ffi::sqlite3_stmt_busy(statement) == 0 && ffi::sqlite3_expired(statement) == AT_ONCE }
-}
-
-/// Tells whether the connection needs the lane no longer now that `statement` has finished.
-///
-/// # Safety
-///
-/// `statement` is a live statement.
-unsafe fn is_settled(statement: *mut ffi::sqlite3_stmt, serial: bool) -> Settled {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let connection = ffi::sqlite3_db_handle(statement);
-        if ffi::sqlite3_get_autocommit(connection) == 0 {
-            return Settled::No;
-        }
-        // A statement that is reset half-way reports before it lets go of its locks, and lets go of them right after: if no other
-        // one needs them. Full-text and other virtual tables run statements of their own within the user's.
-        if ffi::sqlite3_stmt_busy(statement) != 0 {
-            return if other_needs_lane(connection, statement, serial) { Settled::No } else { Settled::Soon };
-        }
-        let still_needs = if serial { ffi::SQLITE_TXN_READ } else { ffi::SQLITE_TXN_WRITE };
-        if ffi::sqlite3_txn_state(connection, std::ptr::null()) < still_needs { Settled::Yes } else { Settled::No }
-    }
-}
-
-/// Tells whether another statement of the connection is under way that writes or, with `serial`, reads.
-///
-/// # Safety
-///
-/// `statement` is a live statement of the open `connection`.
-unsafe fn other_needs_lane(connection: *mut ffi::sqlite3, statement: *mut ffi::sqlite3_stmt, serial: bool) -> bool {
-    let mut other = std::ptr::null_mut();
-    loop {
-        // SAFETY: as the caller promises; nothing is finalized between two turns, because this thread uses the connection.
-        unsafe {
-            other = ffi::sqlite3_next_stmt(connection, other);
-            if other.is_null() {
-                return false;
-            }
-            let busy = other != statement && ffi::sqlite3_stmt_busy(other) != 0;
-            if busy && (serial || ffi::sqlite3_stmt_readonly(other) == 0) {
-                return true;
-            }
-        }
-    }
-}
-
-/// What is bound to the parameters of a statement.
-///
-/// # Safety
-///
-/// `statement` is a live statement.
-unsafe fn values_of(statement: *mut ffi::sqlite3_stmt) -> Bound {
-    // SAFETY: as the caller promises; the text is freed once, after it was copied.
-    unsafe {
-        if ffi::sqlite3_bind_parameter_count(statement) == 0 {
-            return Bound::Nothing;
-        }
-        // Null where it is longer than SQLITE_LIMIT_LENGTH, or there is no memory for it.
-        let expanded = ffi::sqlite3_expanded_sql(statement);
-        if expanded.is_null() {
-            return Bound::Unknown;
-        }
-        let text = CStr::from_ptr(expanded).to_string_lossy().into();
-        ffi::sqlite3_free(expanded.cast());
-        Bound::Text(text)
-    }
-}
-
-/// The text of a statement, empty where there is none.
-///
-/// # Safety
-///
-/// `statement` is a live statement, and lives for `'s`.
-unsafe fn text_of<'s>(statement: *mut ffi::sqlite3_stmt) -> Cow<'s, str> {
-    // SAFETY: sqlite3_sql returns null or the statement's own text, alive as long as the statement.
-    unsafe {
-        let text = ffi::sqlite3_sql(statement);
-        if text.is_null() { "".into() } else { CStr::from_ptr(text).to_string_lossy() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{begins_transaction, has_or_rollback};
-
-    #[test]
-    fn or_rollback_is_found_where_it_is_meant() {
-        for sql in ["INSERT OR ROLLBACK INTO t VALUES (1)", "update or\n\trollback t SET a = 1"] {
-            assert!(has_or_rollback(sql.as_bytes()), "{sql}");
-        }
-        for sql in [
-            "",
-            "rollback",
-            "ROLLBACK TO a",
-            "INSERT INTO rollback VALUES ('for rollback')",
-            "INSERT OR REPLACE INTO t",
-        ] {
-            assert_eq!(has_or_rollback(sql.as_bytes()), sql.contains("or rollback"), "{sql}");
-        }
-    }
-
-    #[test]
-    fn the_first_word_decides_whether_a_statement_begins_a_transaction() {
-        for sql in [
-            "BEGIN",
-            "begin deferred",
-            "  -- x\n /* y */ Begin;",
-            "SAVEPOINT a",
-            "savepoint\ta",
-            ";;begin",
-            "\u{feff}begin",
-        ] {
-            assert!(begins_transaction(sql.as_bytes()), "{sql}");
-        }
-        for sql in ["", "SELECT 1", "-- begin", "/* begin", "BEGINNING", "save", "savepoints", "-", "/", "ROLLBACK"] {
-            assert!(!begins_transaction(sql.as_bytes()), "{sql}");
-        }
-    }
 }

@@ -13,54 +13,74 @@
 //!
 //! That holds for writes to other columns and for rows that are new; of a transaction that removes entries (which deletes rows, or changes the
 //! column) nothing is said, and it concerns everybody who reads the table by that column. The same is so of one that writes after the look:
-//! `row_watch` forgets the values then. The look is taken for a column only if somebody reads by it, and costs one query a row.
+//! `row_watch` forgets the values then. The look is taken for a column only if somebody reads by it and a result of that is alive, and costs one
+//! query a row.
 
 use std::sync::Arc;
 
-use pool_stmt::rusqlite::StatementConnection;
-
 use crate::faults::{self, Mutation};
-use crate::key_column::{Mark, mark_of_stored};
-use crate::ledger::{KeyCells, Ledger};
-use crate::row_watch::RowWatch;
+use crate::key_column::Mark;
+use crate::ledger::Ledger;
+use crate::numbers::KeyCells;
 
 /// With more rows to look at, nothing is said.
 const MOST_ROWS: usize = 64;
 
-/// Rows of a table, and the column to look at.
-pub(crate) type Wanted = (Arc<KeyCells>, Vec<i64>);
-
-/// Looks at the rows written in the transaction that is open on the connection, which is committed next.
-pub(crate) fn look(rows: &RowWatch, ledger: &Ledger, connection: &StatementConnection) {
-    if !rows.is_following() || !ledger.wants_keys() {
-        return;
-    }
-    let mut wanted = rows.unlooked(|table| ledger.columns_of(table));
-    if faults::mutated(Mutation::LooksEarly) {
-        wanted.iter_mut().for_each(|(_, rows)| _ = rows.pop());
-    }
-    let found: Vec<_> = wanted
-        .into_iter()
-        .filter(|(_, rows)| rows.len() <= MOST_ROWS)
-        // What can't be found out is not said.
-        .filter_map(|(cells, rows)| marks(&cells, &rows, connection).ok().map(|marks| (cells, marks)))
-        .collect();
-    if !found.is_empty() {
-        rows.looked(found);
-    }
+/// What the rows of one table have that a transaction has written. Stays for the next one: most write the same tables.
+#[derive(Debug, Default)]
+pub(crate) struct KeyMarks {
+    /// Which columns these are: see [`Ledger::edition_of_columns`].
+    edition: u64,
+    columns: Vec<Looked>,
 }
 
-/// The marks of what the rows have in a column, those that are still there.
-fn marks(cells: &KeyCells, rows: &[i64], connection: &StatementConnection) -> rusqlite::Result<Vec<Mark>> {
-    let mut query = connection.prepare_cached(&cells.column.query)?;
-    let mut marks = Vec::with_capacity(rows.len());
-    for row in rows {
-        match query.query_row([row], |found| Ok(mark_of_stored(found.get_ref(0)?))) {
-            Ok(mark) => marks.extend(mark),
-            // It is gone, or was never there.
-            Err(rusqlite::Error::QueryReturnedNoRows) => {}
-            Err(error) => return Err(error),
+#[derive(Debug)]
+struct Looked {
+    column: Arc<KeyCells>,
+    marks: Vec<Mark>,
+    /// Whether these are all. What was not looked for, or could not be found out, is not said.
+    are_all: bool,
+}
+
+impl KeyMarks {
+    /// Looks at rows, which are all that the open transaction has written of a table named in lower case. `shrunk`: the indexes from which it
+    /// has removed entries; `ask` enters the marks of what rows have in a column, and tells whether that could be found out.
+    pub(crate) fn look(
+        &mut self,
+        ledger: &Ledger,
+        table: &str,
+        rows: &[i64],
+        shrunk: &[u32],
+        mut ask: impl FnMut(&Arc<KeyCells>, &[i64], &mut Vec<Mark>) -> bool,
+    ) {
+        let edition = ledger.edition_of_columns();
+        if self.edition != edition {
+            let looked = |column| Looked { column, marks: Vec::new(), are_all: false };
+            self.columns = ledger.columns_of(table).into_iter().map(looked).collect();
+            self.edition = edition;
+        }
+        for Looked { column, marks, are_all } in &mut self.columns {
+            if *are_all && faults::mutated(Mutation::LooksOnce) {
+                continue;
+            }
+            marks.clear();
+            *are_all = false;
+            if rows.len() > MOST_ROWS || !ledger.is_schema_of(column.since) || shrunk.contains(&column.column.index) {
+                continue;
+            }
+            if !column.are_wanted() {
+                // Whoever wants them from now on, of what was before, finds that nobody looked.
+                *are_all = faults::mutated(Mutation::TakesUnwantedForUnwritten);
+                continue;
+            }
+            let rows = if faults::mutated(Mutation::LooksEarly) { &rows[..rows.len().saturating_sub(1)] } else { rows };
+            *are_all = ask(column, rows, marks);
         }
     }
-    Ok(marks)
+
+    /// The marks that were found in a column at the last look; `None` if they are not known.
+    pub(crate) fn of(&self, column: &Arc<KeyCells>) -> Option<&[Mark]> {
+        let looked = self.columns.iter().find(|looked| Arc::ptr_eq(&looked.column, column));
+        looked.filter(|looked| looked.are_all).map(|looked| &*looked.marks)
+    }
 }

@@ -85,8 +85,7 @@
 //!
 //! Where there is no wal-index, `holds_here` is all there is; `anchor` says when that is enough.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -96,12 +95,11 @@ use crate::faults::{self, Mutation, Point};
 use crate::fork::PerProcess;
 use crate::key_column::{Column, Mark};
 use crate::location::FileIdentity;
-use crate::row_cells::{Row, RowCells};
+use crate::numbers::{Cell, KeyCells, Numbers};
+use crate::published::Published;
+use crate::row_cells::Row;
 use crate::row_watch::Written;
 use crate::wal_index::{Header, WalIndex, commits};
-
-/// The number of the last publication that named a table.
-pub(crate) type Cell = Arc<AtomicU64>;
 
 /// What a transaction wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,16 +121,6 @@ pub(crate) enum Reads {
     Any,
 }
 
-/// Of how many tables rows are told apart; each takes some kilobytes.
-const MOST_ROW_TABLES: usize = 1_000;
-
-/// By how many columns rows are told apart besides, of one table and of all.
-const MOST_TABLE_COLUMNS: usize = 8;
-const MOST_COLUMNS: usize = 1_000;
-
-/// How many tables are told apart; with more, all are forgotten and everything read before is taken to have changed.
-const MOST_TABLES: usize = 10_000;
-
 /// The ledger of one database.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -150,31 +138,11 @@ pub(crate) struct Ledger {
     under_way: AtomicU64,
     /// Who wants to hear of publications.
     bulletins: Mutex<Vec<Weak<Bulletin>>>,
-    tables: Mutex<Tables>,
-    /// Whether anybody has read single rows, and whether by a column's value.
+    tables: Mutex<Numbers>,
+    /// Whether anybody has read single rows.
     wants_rows: AtomicBool,
-    wants_keys: AtomicBool,
-}
-
-type Tables = HashMap<Box<str>, Table>;
-
-#[derive(Debug, Default)]
-struct Table {
-    last: Cell,
-    /// Once somebody has read single rows of it.
-    rows: Option<Arc<RowCells>>,
-    /// By which somebody has read it.
-    columns: Vec<Arc<KeyCells>>,
-}
-
-/// The cells of a column by whose values rows are told apart.
-#[derive(Debug)]
-pub(crate) struct KeyCells {
-    pub(crate) column: Column,
-    /// A number of the ledger from before that was found out.
-    since: u64,
-    /// Of marks.
-    cells: Arc<RowCells>,
+    /// The edition of the columns by whose values somebody has read; zero while nobody has.
+    columns: AtomicU64,
 }
 
 /// What one commit counts in `under_way` whose end nobody tells; the others count one.
@@ -234,7 +202,7 @@ impl Ledger {
             bulletins: Mutex::default(),
             tables: Mutex::default(),
             wants_rows: AtomicBool::new(false),
-            wants_keys: AtomicBool::new(false),
+            columns: AtomicU64::new(0),
         }
     }
 
@@ -333,7 +301,7 @@ impl Ledger {
     pub(crate) fn outdate(&self, names: Vec<String>) {
         let mut tables = self.tables.lock();
         let number = self.last.load(Ordering::Relaxed) + 1;
-        self.enter(&mut tables, &names, None, number);
+        tables.enter(&names, None, number, |since| self.is_schema_of(since));
         self.last.store(number, Ordering::Release);
     }
 
@@ -344,30 +312,15 @@ impl Ledger {
 
     /// Finds the numbers of tables, named in lower case.
     pub(crate) fn cells<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Box<[Cell]> {
-        let mut tables = self.tables.lock();
-        let cell = |name: &str| match tables.get(name) {
-            Some(table) => Arc::clone(&table.last),
-            // Nobody has written it yet: writers enter what they write.
-            None => Arc::clone(&tables.entry(name.into()).or_default().last),
-        };
-        names.into_iter().map(cell).collect()
+        self.tables.lock().cells(names)
     }
 
     /// Finds the numbers of rows of a table, named in lower case; `None` where only those of the table are kept.
     pub(crate) fn rows(&self, name: &str, rows: impl IntoIterator<Item = i64>) -> Option<Vec<Row>> {
-        let mut tables = self.tables.lock();
-        if tables.get(name).is_none_or(|table| table.rows.is_none()) {
-            if tables.values().filter(|table| table.rows.is_some()).count() >= MOST_ROW_TABLES {
-                return None;
-            }
-            let table = tables.entry(name.into()).or_default();
-            // Which rows were written so far nobody noted.
-            table.rows = Some(Arc::new(RowCells::new(table.last.load(Ordering::Relaxed))));
-            // Relaxed, and pairs with nothing: who does not know of it yet publishes rows unknown.
-            self.wants_rows.store(true, Ordering::Relaxed);
-        }
-        let cells = tables.get(name)?.rows.as_ref()?;
-        Some(rows.into_iter().map(|row| Row::of(cells, row)).collect())
+        let found = self.tables.lock().rows(name, rows);
+        // Relaxed, and pairs with nothing: who does not know of it yet publishes rows unknown.
+        self.wants_rows.store(true, Ordering::Relaxed);
+        found
     }
 
     /// Finds the numbers of rows that have certain values in a column of a table, named in lower case; `since`: from before it was found out
@@ -383,46 +336,29 @@ impl Ledger {
         if !self.is_schema_of(since) {
             return None;
         }
-        let is_it = |known: &&Arc<KeyCells>| known.column == column && self.is_schema_of(known.since);
-        let known = tables.get(name).and_then(|table| table.columns.iter().find(is_it));
-        let cells = match known.map(|known| Arc::clone(&known.cells)) {
-            Some(cells) => cells,
-            None => {
-                // Of others nothing more can be told.
-                tables.values_mut().for_each(|table| table.columns.retain(|known| self.is_schema_of(known.since)));
-                let columns = tables.values().map(|table| table.columns.len()).sum::<usize>();
-                let table = tables.entry(name.into()).or_default();
-                if columns >= MOST_COLUMNS || table.columns.len() >= MOST_TABLE_COLUMNS {
-                    return None;
-                }
-                // At which values were written so far nobody looked.
-                let cells = Arc::new(RowCells::new(table.last.load(Ordering::Relaxed)));
-                table.columns.push(Arc::new(KeyCells { column, since, cells: Arc::clone(&cells) }));
-                // Relaxed, as in `rows`.
-                self.wants_rows.store(true, Ordering::Relaxed);
-                self.wants_keys.store(true, Ordering::Relaxed);
-                cells
-            }
-        };
-        Some(marks.into_iter().map(|mark| Row::of(&cells, mark)).collect())
+        let found = tables.keys(name, since, column, marks, |since| self.is_schema_of(since));
+        // Relaxed, as in `rows`.
+        self.wants_rows.store(true, Ordering::Relaxed);
+        self.columns.store(tables.edition(), Ordering::Relaxed);
+        found
     }
 
-    /// The columns of a table, in whatever letters, by which somebody reads it.
-    pub(crate) fn columns_of(&self, table: &str) -> Vec<Arc<KeyCells>> {
-        let tables = self.tables.lock();
-        let known = tables.get(&*table.to_ascii_lowercase());
-        known
-            .map(|table| table.columns.iter().filter(|known| self.is_schema_of(known.since)).cloned().collect())
-            .unwrap_or_default()
+    /// The columns of a table, named in lower case, by which somebody reads it. They stay so for as long as
+    /// [`edition_of_columns`](Self::edition_of_columns) is what it was before, but for those whose schema is over.
+    pub(crate) fn columns_of(&self, name: &str) -> Vec<Arc<KeyCells>> {
+        self.tables.lock().columns_of(name).to_vec()
     }
 
-    /// Tells whether it is of use to know which values the rows have that were written.
+    /// Names the columns by whose values somebody has read; zero while nobody has, and there is no use in knowing values.
+    ///
+    /// Pairs with nothing: who does not know of one yet publishes its values unknown.
     #[inline]
-    pub(crate) fn wants_keys(&self) -> bool {
-        self.wants_keys.load(Ordering::Relaxed)
+    pub(crate) fn edition_of_columns(&self) -> u64 {
+        self.columns.load(Ordering::Relaxed)
     }
 
     /// Tells whether it is of use to know which rows were written.
+    #[inline]
     pub(crate) fn wants_rows(&self) -> bool {
         self.wants_rows.load(Ordering::Relaxed)
     }
@@ -488,36 +424,14 @@ impl Ledger {
         wakers.wake();
     }
 
-    fn enter(&self, tables: &mut Tables, names: &[String], rows: Option<&Written>, number: u64) {
-        for name in names {
-            match tables.get(&**name) {
-                Some(table) => {
-                    table.last.store(number, Ordering::Relaxed);
-                    if let Some(cells) = &table.rows {
-                        cells.enter(rows.and_then(|rows| rows.of(name)), number);
-                    }
-                    for known in &table.columns {
-                        let rows = rows.filter(|_| self.is_schema_of(known.since));
-                        known.cells.enter(rows.and_then(|rows| rows.marks_of(name, known)), number);
-                    }
-                }
-                None => {
-                    let table = Table { last: Arc::new(AtomicU64::new(number)), ..Table::default() };
-                    tables.insert(name.as_str().into(), table);
-                }
-            }
-        }
-    }
-
     /// In this order: the numbers of tables and rows, the number of the publication, the bytes.
-    fn publish(&self, tables: &mut Tables, writes: &Writes, rows: Option<&Written>, left: &Header) -> Wakers {
+    fn publish(&self, tables: &mut Numbers, writes: &Writes, rows: Option<&Written>, left: &Header) -> Wakers {
         let number = self.last.load(Ordering::Relaxed) + 1;
         match writes {
-            Writes::Tables(names) => self.enter(tables, names, rows, number),
+            Writes::Tables(names) => tables.enter(names, rows, number, |since| self.is_schema_of(since)),
             Writes::Any => self.last_of_any.store(number, Ordering::Relaxed),
         }
-        if tables.len() > MOST_TABLES {
-            tables.clear();
+        if tables.forget_too_many() {
             self.last_of_any.store(number, Ordering::Relaxed);
         }
         faults::pause(Point::TablesPublished);
@@ -531,45 +445,5 @@ impl Ledger {
             bulletin.post(writes, &mut wakers);
         }
         wakers
-    }
-}
-
-/// The bytes last published, readable without a lock.
-///
-/// Invariant: stored by one at a time, under the lock of the ledger's tables.
-#[derive(Debug)]
-struct Published {
-    /// Odd while they are stored.
-    version: AtomicU32,
-    words: [AtomicU32; 12],
-}
-
-impl Published {
-    fn new(header: Header) -> Self {
-        Self { version: AtomicU32::new(0), words: header.map(AtomicU32::new) }
-    }
-
-    /// Tells whether these are the bytes published. Whatever was stored before they were published is seen by loads after this.
-    #[inline]
-    fn equals(&self, header: &Header) -> bool {
-        // Pairs with the last store of `store`.
-        let version = self.version.load(Ordering::Acquire);
-        let mut differs = 0;
-        for (published, found) in self.words.iter().zip(header) {
-            differs |= published.load(Ordering::Relaxed) ^ found;
-        }
-        // Pairs with the fence of `store`: who has read one of its words reads its odd version or a later one next.
-        fence(Ordering::Acquire);
-        differs == 0 && version & 1 == 0 && self.version.load(Ordering::Relaxed) == version
-    }
-
-    fn store(&self, header: &Header) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        for (published, found) in self.words.iter().zip(header) {
-            published.store(*found, Ordering::Relaxed);
-        }
-        self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 }

@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use pool_stmt::rusqlite::{Overheard, StatementConnection};
+use pool_stmt::rusqlite::Overheard;
 use rusqlite::ffi;
 
 use crate::anchor::Anchor;
 use crate::faults::{self, Mutation, Point};
 use crate::hooks;
-use crate::key_watch;
+use crate::key_column::Mark;
 use crate::ledger::{Ledger, Noted, Writes};
+use crate::numbers::KeyCells;
 use crate::remains::Witness;
 use crate::row_watch::RowWatch;
 
@@ -84,9 +85,10 @@ impl Publisher {
         self.rows.begin(follow);
     }
 
-    /// Looks at what is committed next, in the open transaction of the connection.
-    pub(crate) fn look(&self, connection: &StatementConnection) {
-        key_watch::look(&self.rows, &self.ledger, connection);
+    /// Looks at what is committed next, in the open transaction of the connection; `ask` as in [`RowWatch::look_at_keys`].
+    #[inline]
+    pub(crate) fn look(&self, ask: impl FnMut(&Arc<KeyCells>, &[i64], &mut Vec<Mark>) -> bool) {
+        self.rows.look_at_keys(&self.ledger, ask);
     }
 
     /// The connection; null before it is set up.

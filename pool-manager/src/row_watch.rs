@@ -27,10 +27,12 @@ use pool_stmt::rusqlite::{Change, StatementConnection};
 
 use crate::faults::{self, Mutation};
 use crate::key_column::Mark;
-use crate::key_watch::Wanted;
-use crate::ledger::{KeyCells, Ledger};
+use crate::key_watch::KeyMarks;
+use crate::ledger::Ledger;
+use crate::numbers::KeyCells;
 use crate::reads::Schema;
 use crate::remains::Witness;
+use crate::wording;
 
 /// With more rows in a transaction, it counts as one that wrote rows unknown.
 const MOST_ROWS: usize = 256;
@@ -63,8 +65,8 @@ struct Watched {
 /// Rows written, as far as they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Of each table, by its name. Stays for the next transaction, emptied: most write the same tables.
-    rows: Vec<(Box<str>, Vec<i64>)>,
+    /// Of each table. Stays for the next transaction, emptied: most write the same tables.
+    rows: Vec<TableRows>,
     count: usize,
     /// Tables, by names in lower case, of which other rows may have been written as well.
     others: BTreeSet<Box<str>>,
@@ -72,8 +74,18 @@ pub(crate) struct Written {
     any: bool,
     /// Indexes, by root page, from which entries may have been removed.
     shrunk: Vec<u32>,
-    /// What the rows have in columns that somebody reads by, as it was at the end.
-    marks: Vec<(Arc<KeyCells>, Vec<Mark>)>,
+    /// Whether the rows were looked at, and nothing was written since.
+    looked: bool,
+}
+
+/// Rows written of one table.
+#[derive(Debug)]
+struct TableRows {
+    /// Its name in lower case.
+    table: Box<str>,
+    rows: Vec<i64>,
+    /// What they have in columns that somebody reads by.
+    marks: KeyMarks,
 }
 
 impl Written {
@@ -83,8 +95,11 @@ impl Written {
             return Some(&[]);
         }
         let known = !self.any && !self.others.contains(table);
-        let written = || self.rows.iter().find(|(name, _)| name.eq_ignore_ascii_case(table));
-        known.then(|| written().map_or(&[][..], |(_, rows)| rows))
+        known.then(|| self.table(table).map_or(&[][..], |written| &written.rows))
+    }
+
+    fn table(&self, table: &str) -> Option<&TableRows> {
+        self.rows.iter().find(|written| *written.table == *table)
     }
 
     /// The marks of the values that the rows written of a table, named in lower case, had and have in a column; `None` when nobody knows.
@@ -95,24 +110,31 @@ impl Written {
         if self.of(table)?.is_empty() {
             return Some(&[]);
         }
-        self.marks.iter().find(|(known, _)| Arc::ptr_eq(known, cells)).map(|(_, marks)| &**marks)
+        self.table(table).filter(|_| self.looked)?.marks.of(cells)
     }
 
     fn clear(&mut self) {
         if self.rows.len() > MOST_KEPT {
             self.rows.clear();
         }
-        self.rows.iter_mut().for_each(|(_, rows)| rows.clear());
+        self.rows.iter_mut().for_each(|written| written.rows.clear());
         self.count = 0;
-        self.others.clear();
+        if !self.others.is_empty() {
+            self.others.clear();
+        }
         self.any = false;
         self.shrunk.clear();
-        self.marks.clear();
+        self.looked = false;
     }
 
     /// Notes that more is written than was looked at.
     fn goes_on(&mut self) {
-        self.marks.clear();
+        self.looked = false;
+    }
+
+    /// Tells whether anything was noted.
+    fn is_blank(&self) -> bool {
+        !self.any && self.count == 0 && self.others.is_empty() && self.shrunk.is_empty()
     }
 }
 
@@ -154,11 +176,8 @@ impl RowWatch {
         self.curious.load(Ordering::Relaxed)
     }
 
-    /// Notes that a statement which may write starts.
+    /// Notes that a statement which may write rows starts.
     pub(crate) fn starts(&self, text: &str) {
-        if bounds_transaction(text) {
-            return;
-        }
         let Watched { written, known, met, unheard_of } = &mut *self.watched.lock();
         written.goes_on();
         match known.texts.get(text) {
@@ -201,11 +220,13 @@ impl RowWatch {
             written.any = true;
             return;
         }
-        let at = written.rows.iter().position(|(name, _)| name.eq_ignore_ascii_case(table)).unwrap_or_else(|| {
-            written.rows.push((table.into(), Vec::new()));
+        let known = written.rows.iter().position(|written| written.table.eq_ignore_ascii_case(table));
+        let at = known.unwrap_or_else(|| {
+            let table = table.to_ascii_lowercase().into();
+            written.rows.push(TableRows { table, rows: Vec::new(), marks: KeyMarks::default() });
             written.rows.len() - 1
         });
-        let rows = &mut written.rows[at].1;
+        let rows = &mut written.rows[at].rows;
         if rows.last() != Some(&row) {
             rows.push(row);
             written.count += 1;
@@ -219,27 +240,29 @@ impl RowWatch {
         }
     }
 
-    /// The rows written that can be told apart by columns, for a look at what they have there.
-    pub(crate) fn unlooked(&self, columns_of: impl Fn(&str) -> Vec<Arc<KeyCells>>) -> Vec<Wanted> {
-        let written = &self.watched.lock().written;
-        let mut wanted = Vec::new();
-        if written.any {
-            return wanted;
+    /// Looks at what the rows written have, at the end of the transaction; `ask`: see [`KeyMarks::look`].
+    pub(crate) fn look_at_keys(
+        &self,
+        ledger: &Ledger,
+        mut ask: impl FnMut(&Arc<KeyCells>, &[i64], &mut Vec<Mark>) -> bool,
+    ) {
+        if !self.is_following() || ledger.edition_of_columns() == 0 {
+            return;
         }
-        for (table, rows) in written.rows.iter().filter(|(_, rows)| !rows.is_empty()) {
-            if written.others.iter().any(|other| other.eq_ignore_ascii_case(table)) {
-                continue;
+        // Taken out, so that what is asked here finds no lock.
+        let mut written = std::mem::take(&mut self.watched.lock().written);
+        if !written.any {
+            let Written { rows, others, shrunk, .. } = &mut written;
+            for TableRows { table, rows, marks } in rows.iter_mut().filter(|written| !written.rows.is_empty()) {
+                if !others.contains(table) {
+                    marks.look(ledger, table, rows, shrunk, &mut ask);
+                }
             }
-            let mut columns = columns_of(table);
-            columns.retain(|cells| !written.shrunk.contains(&cells.column.index));
-            wanted.extend(columns.into_iter().map(|cells| (cells, rows.clone())));
+            written.looked = true;
         }
-        wanted
-    }
-
-    /// Notes what the rows have there, at the end of the transaction.
-    pub(crate) fn looked(&self, marks: Vec<(Arc<KeyCells>, Vec<Mark>)>) {
-        self.watched.lock().written.marks = marks;
+        let watched = &mut *self.watched.lock();
+        written.any |= !watched.written.is_blank();
+        watched.written = written;
     }
 
     /// Shows what was written, and the number of the ledger from when the knowledge is; `None` while the transaction is not followed.
@@ -277,7 +300,7 @@ impl RowWatch {
 /// What running a statement may do; `None` where that can't be told.
 fn effect_of(connection: &StatementConnection, schema: &Schema, text: &str) -> Option<Effect> {
     // Preparing others may do something already, even for an explanation.
-    if !is_one_of(text, &["delete", "insert", "replace", "update", "with"]) {
+    if !wording::may_change_rows(text.as_bytes()) {
         return None;
     }
     let mut changes = connection.changed_by(text).ok().filter(|changes| !changes.unclear)?;
@@ -306,14 +329,4 @@ fn effect_of(connection: &StatementConnection, schema: &Schema, text: &str) -> O
         }
     }
     Some(Effect { others: others.into_iter().collect(), shrinks: changes.shrinking.into_iter().collect() })
-}
-
-/// Tells whether a statement is `BEGIN` or the like, which writes no rows.
-fn bounds_transaction(text: &str) -> bool {
-    is_one_of(text, &["begin", "commit", "end", "release", "rollback", "savepoint"])
-}
-
-fn is_one_of(text: &str, words: &[&str]) -> bool {
-    let first = text.trim_start().split(|mark: char| !mark.is_ascii_alphabetic()).next().unwrap_or_default();
-    words.iter().any(|word| first.eq_ignore_ascii_case(word))
 }

@@ -3,11 +3,11 @@
 //!
 //! Each way is taken several times before it counts: a statement is believed only once its program was looked at.
 
-use pool_manager::faults::Mutation;
+use pool_manager::faults::{self, Mutation};
 use pool_manager::rusqlite::{self, params, types::Value};
-use pool_manager::{DatabaseManager, PoolConfig, Transaction};
+use pool_manager::{Connection, DatabaseManager, PoolConfig, Transaction};
 
-use crate::support::TestDb;
+use crate::support::{TestDb, another_process, role};
 use crate::surviving::{TIMES, cached, database, finer_wins_hits, hits, survive};
 
 const SCHEMA: &str = "
@@ -304,6 +304,68 @@ fn the_look_leaves_what_the_program_can_ask_for_as_it_is() {
         tx.commit().unwrap();
         assert_eq!((held.changes(), held.last_insert_rowid(), held.total_changes()), (changes, last, total));
     }
+}
+
+#[test]
+fn looking_at_written_rows_shows_in_no_statistics() {
+    let test = database(SCHEMA);
+    let db = &test.db;
+    let update = by_write(|tx, _| tx.prepare_cached("UPDATE city SET visits = visits + 1 WHERE id = 3")?.execute([]));
+    assert_eq!(survive(db, [(VISITS, 1), (VISITS, 2)], update), [true, false]);
+    let texts: Vec<String> = db.statements().iter().map(|statement| statement.sql.to_string()).collect();
+    assert!(texts.iter().any(|sql| sql.starts_with("UPDATE city")), "{texts:?}");
+    assert!(!texts.iter().any(|sql| sql.contains("_rowid_")), "{texts:?}");
+}
+
+/// What is answered to who asks again, after somebody wrote while the query ran that was the only one to read by a value.
+fn answered_after_a_write_beside_the_only_reader() -> i64 {
+    let test = TestDb::new(PoolConfig::builder().min_connections(2).max_connections(2));
+    let db = &test.db;
+    db.blocking().transaction(|tx| Ok(tx.execute_batch(SCHEMA)?)).unwrap();
+    let write = |db: &DatabaseManager| {
+        let update = "UPDATE city SET visits = visits + 1 WHERE id = 3";
+        db.blocking().write(move |tx| Ok(tx.prepare_cached(update)?.execute([])?)).unwrap()
+    };
+    let ask = |beside: bool| {
+        let other = db.clone();
+        let query = move |conn: &Connection| {
+            let visits: i64 = conn.prepare_cached(VISITS)?.query_row([2], |row| row.get(0))?;
+            if beside {
+                std::thread::scope(|scope| scope.spawn(|| write(&other)).join().unwrap());
+            }
+            Ok(visits)
+        };
+        *db.blocking().execute_cached("visits", None, query).unwrap()
+    };
+    // Each connection gets to know the statement, while somebody reads by the column.
+    for _ in 0..TIMES {
+        ask(true);
+        ask(false);
+        write(db);
+    }
+    assert_eq!(ask(false), fresh_visits(db));
+    assert_eq!(db.invalidate("visits"), 1);
+    ask(true);
+    let answered = ask(false);
+    answered - fresh_visits(db)
+}
+
+fn fresh_visits(db: &DatabaseManager) -> i64 {
+    db.blocking().read(|conn| Ok(conn.query_row(VISITS, [2], |row| row.get(0))?)).unwrap()
+}
+
+#[test]
+fn a_write_beside_the_only_reader_by_a_value_is_seen_by_who_asks_next() {
+    let name = "cache_keys::a_write_beside_the_only_reader_by_a_value_is_seen_by_who_asks_next";
+    if role().is_some() {
+        faults::mutate(Mutation::TakesUnwantedForUnwritten);
+        println!("behind by {}", -answered_after_a_write_beside_the_only_reader());
+        return;
+    }
+    assert_eq!(answered_after_a_write_beside_the_only_reader(), 0);
+    let told = another_process(name, "mistaken", std::path::Path::new("")).wait_with_output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("behind by 1"), "the mistake was not found: {told}");
 }
 
 /// What of many aggregates of one value each the cache answers while one in so many operations writes a row.

@@ -1,0 +1,151 @@
+//! What the text of a statement says at a glance, without being parsed.
+//!
+//! Owns how its first word is found and what it tells. It must not know what follows from that (`hooks`, `row_watch`). Invariant: white
+//! space and comments before the first word, in whatever number, make no difference.
+
+/// The first words that tell something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// There is none: nothing but white space and comments.
+    None,
+    /// `BEGIN` or `SAVEPOINT`.
+    Begins,
+    /// `COMMIT`, `END`, `RELEASE` or `ROLLBACK`.
+    Ends,
+    /// `DELETE`, `INSERT`, `REPLACE`, `UPDATE`, or `WITH`, which any of them may follow.
+    Changes,
+    Select,
+    Vacuum,
+    Other,
+}
+
+/// Tells whether a statement begins a transaction: `BEGIN`, or `SAVEPOINT` outside one.
+pub(crate) fn begins_transaction(text: &[u8]) -> bool {
+    first_word(text) == Word::Begins
+}
+
+/// Tells whether a statement is `BEGIN` or the like, which writes no rows.
+pub(crate) fn bounds_transaction(text: &[u8]) -> bool {
+    matches!(first_word(text), Word::Begins | Word::Ends)
+}
+
+/// Tells whether a statement may be one that changes rows, and certainly does nothing else.
+pub(crate) fn may_change_rows(text: &[u8]) -> bool {
+    first_word(text) == Word::Changes
+}
+
+/// Tells whether a statement is `VACUUM`, which commits without calling the hook, as it changes no content. But row numbers it may change:
+/// <https://www.sqlite.org/lang_vacuum.html>
+pub(crate) fn is_vacuum(text: &[u8]) -> bool {
+    first_word(text) == Word::Vacuum
+}
+
+/// Tells whether a statement begins as one that reads or changes rows, or as part of a transaction. A trigger's text is a comment that
+/// names it.
+pub(crate) fn leaves_schema(text: &[u8]) -> bool {
+    !matches!(first_word(text), Word::Vacuum | Word::Other)
+}
+
+/// Tells whether a statement has the words `OR ROLLBACK` in it.
+pub(crate) fn has_or_rollback(text: &[u8]) -> bool {
+    const WORD: &[u8] = b"rollback";
+    text.windows(WORD.len()).enumerate().any(|(at, window)| {
+        let before = text[..at].trim_ascii_end();
+        window.eq_ignore_ascii_case(WORD)
+            && before.len() < at
+            && before.len() >= 2
+            && before[before.len() - 2..].eq_ignore_ascii_case(b"or")
+    })
+}
+
+fn first_word(text: &[u8]) -> Word {
+    let text = from_first_word(text);
+    // As long as the longest of them, and one more.
+    let mut word = [0; 10];
+    let mut length = 0;
+    for byte in text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').take(word.len()) {
+        word[length] = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    match &word[..length] {
+        b"select" => Word::Select,
+        b"insert" | b"update" | b"delete" | b"replace" | b"with" => Word::Changes,
+        b"begin" | b"savepoint" => Word::Begins,
+        b"commit" | b"end" | b"release" | b"rollback" => Word::Ends,
+        b"vacuum" => Word::Vacuum,
+        b"" if text.is_empty() => Word::None,
+        _ => Word::Other,
+    }
+}
+
+/// The text after white space and comments.
+fn from_first_word(mut text: &[u8]) -> &[u8] {
+    loop {
+        match text {
+            [byte, rest @ ..] if byte.is_ascii_whitespace() || *byte == b';' => text = rest,
+            // SQLite takes a byte order mark for white space: https://www.sqlite.org/src/file/src/tokenize.c
+            [0xef, 0xbb, 0xbf, rest @ ..] => text = rest,
+            [b'-', b'-', rest @ ..] => {
+                let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+                text = &rest[end..];
+            }
+            [b'/', b'*', rest @ ..] => {
+                let end = rest.windows(2).position(|pair| pair == b"*/").map_or(rest.len(), |at| at + 2);
+                text = &rest[end..];
+            }
+            _ => return text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn or_rollback_is_found_where_it_is_meant() {
+        for sql in ["INSERT OR ROLLBACK INTO t VALUES (1)", "update or\n\trollback t SET a = 1"] {
+            assert!(has_or_rollback(sql.as_bytes()), "{sql}");
+        }
+        for sql in [
+            "",
+            "rollback",
+            "ROLLBACK TO a",
+            "INSERT INTO rollback VALUES ('for rollback')",
+            "INSERT OR REPLACE INTO t",
+        ] {
+            assert_eq!(has_or_rollback(sql.as_bytes()), sql.contains("or rollback"), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_decides_whether_a_statement_begins_a_transaction() {
+        for sql in [
+            "BEGIN",
+            "begin deferred",
+            "  -- x\n /* y */ Begin;",
+            "SAVEPOINT a",
+            "savepoint\ta",
+            ";;begin",
+            "\u{feff}begin",
+        ] {
+            assert!(begins_transaction(sql.as_bytes()), "{sql}");
+        }
+        for sql in ["", "SELECT 1", "-- begin", "/* begin", "BEGINNING", "save", "savepoints", "-", "/", "ROLLBACK"] {
+            assert!(!begins_transaction(sql.as_bytes()), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_whole_and_tells_what_a_statement_is_whatever_stands_before_it() {
+        for before in ["", " \n", "-- begin\n", "/* vacuum */\t", ";"] {
+            let is = |sql: &str, tell: fn(&[u8]) -> bool| tell(format!("{before}{sql}").as_bytes());
+            assert!(is("END", bounds_transaction) && !is("ENDS", bounds_transaction), "{before:?}");
+            assert!(is("With t AS (SELECT 1)", may_change_rows) && !is("without", may_change_rows), "{before:?}");
+            assert!(is("vacuum;", is_vacuum) && !is("vacuum_1", is_vacuum), "{before:?}");
+            assert!(is("select(1)", leaves_schema) && is("RELEASE a", leaves_schema), "{before:?}");
+            assert!(!is("DROP TABLE t", leaves_schema), "{before:?}");
+        }
+        assert!(leaves_schema(b"-- a trigger"));
+    }
+}
