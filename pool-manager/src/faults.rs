@@ -64,8 +64,8 @@ pub enum Mutation {
     LooksEarly,
     /// Takes the values that the rows of an earlier transaction had for those of this one.
     LooksOnce,
-    /// Takes a column by whose values no cached result is told apart for one that nobody has written.
-    TakesUnwantedForUnwritten,
+    /// Takes a column that is not worth a look for one that nobody has written.
+    TakesUnlookedForUnwritten,
     /// No mistake: takes rows for read as a whole where they are read by a value.
     IgnoresKeys,
     /// No mistake: takes tables for read as a whole, to tell what rows are worth.

@@ -13,6 +13,7 @@
 //! Invariant: the session given to [`install`] outlives the connection, which its owner (`connection`) guarantees by the order of
 //! its fields.
 
+use std::cell::OnceCell;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -30,7 +31,7 @@ use crate::publisher::Publisher;
 use crate::running::{bytes_of, has_outdated_program, is_settled, kind_of, readable, text_of, values_of};
 use crate::session::{Kind, Session, Verdict};
 use crate::wal_index::WalIndex;
-use crate::wording;
+use crate::wording::{self, Word};
 
 /// Reports what happens on `connection` to `session` from now on.
 ///
@@ -307,12 +308,14 @@ unsafe extern "C" fn on_event(
     }
     match event {
         ffi::SQLITE_TRACE_STMT => {
+            let (text, word) = (OnceCell::new(), OnceCell::new());
             // SAFETY: for this event SQLite passes the running statement and its text.
-            let text = || unsafe { bytes_of(detail.cast_const().cast()) };
+            let text = || *text.get_or_init(|| unsafe { bytes_of(detail.cast_const().cast()) });
+            let word = || *word.get_or_init(|| wording::first_word(text()));
             let kind = || {
                 // SAFETY: as above.
-                let kind = unsafe { kind_of(statement, text) };
-                if kind == Kind::Writes && wording::is_vacuum(text()) {
+                let kind = unsafe { kind_of(statement, word) };
+                if kind == Kind::Writes && word() == Word::Vacuum {
                     session.publisher.unhooked_commit_begins();
                 }
                 kind
@@ -332,9 +335,17 @@ unsafe extern "C" fn on_event(
             }
             if session.publisher.rows.is_following() {
                 // SAFETY: as above.
-                if unsafe { ffi::sqlite3_stmt_readonly(statement) } == 0 && !wording::bounds_transaction(text()) {
-                    // SAFETY: as above.
-                    contained((), || session.publisher.rows.starts(&unsafe { text_of(statement) }));
+                if unsafe { ffi::sqlite3_stmt_readonly(statement) } == 0 {
+                    contained((), || {
+                        // A trigger's beginning, and that of a statement within another, is told as a comment.
+                        let told = !text().starts_with(b"--");
+                        // SAFETY: as above.
+                        let text = if told { text() } else { unsafe { bytes_of(ffi::sqlite3_sql(statement)) } };
+                        let word = if told { word() } else { wording::first_word(text) };
+                        if !word.bounds_transaction() {
+                            session.publisher.rows.starts(text);
+                        }
+                    });
                 }
             }
             if verdict == Verdict::Interrupt {
@@ -347,7 +358,7 @@ unsafe extern "C" fn on_event(
             } else if let Some(snapshot) = snapshot
                 && session.writes()
                 && snapshot.is_held()
-                && !wording::leaves_schema(text())
+                && !word().leaves_schema()
             {
                 // Tables are not dropped while something reads: `OP_Destroy` in sqlite3.c.
                 snapshot.give_up();

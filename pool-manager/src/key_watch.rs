@@ -13,8 +13,8 @@
 //!
 //! That holds for writes to other columns and for rows that are new; of a transaction that removes entries (which deletes rows, or changes the
 //! column) nothing is said, and it concerns everybody who reads the table by that column. The same is so of one that writes after the look:
-//! `row_watch` forgets the values then. The look is taken for a column only if somebody reads by it and a result of that is alive, and costs one
-//! query a row.
+//! `row_watch` forgets the values then. The look costs one query a row, and is taken for a column only if somebody reads by it, a result of
+//! that is alive, and not many looks were taken since anybody asked for one.
 
 use std::sync::Arc;
 
@@ -68,9 +68,9 @@ impl KeyMarks {
             if rows.len() > MOST_ROWS || !ledger.is_schema_of(column.since) || shrunk.contains(&column.column.index) {
                 continue;
             }
-            if !column.are_wanted() {
-                // Whoever wants them from now on, of what was before, finds that nobody looked.
-                *are_all = faults::mutated(Mutation::TakesUnwantedForUnwritten);
+            if !column.is_worth_looks(rows.len()) {
+                // Who has read by the column before finds that nobody looked.
+                *are_all = faults::mutated(Mutation::TakesUnlookedForUnwritten);
                 continue;
             }
             let rows = if faults::mutated(Mutation::LooksEarly) { &rows[..rows.len().saturating_sub(1)] } else { rows };

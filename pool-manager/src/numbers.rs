@@ -22,6 +22,10 @@ const MOST_ROW_TABLES: usize = 1_000;
 const MOST_TABLE_COLUMNS: usize = 8;
 const MOST_COLUMNS: usize = 1_000;
 
+/// How many rows are looked at for a column before somebody asks for one of its values again. One look costs about a sixteenth of running
+/// a query by a value, so whatever comes, no more than twice is spent of what would have been enough had it been known before.
+const MOST_UNASKED: u32 = 16;
+
 /// How many tables are told apart.
 const MOST_TABLES: usize = 10_000;
 
@@ -53,11 +57,12 @@ pub(crate) struct KeyCells {
 }
 
 impl KeyCells {
-    /// Tells whether a result, or a query under way, may depend on a value of the column.
+    /// Tells whether it is worth it to look at what so many rows have there that were written: a result, or a query under way, may depend on a
+    /// value of the column, and somebody asked for one not long ago.
     ///
     /// Who asks for the cells after this gets a number from before the next publication, which outdates all values unless it says which.
-    pub(crate) fn are_wanted(&self) -> bool {
-        Arc::strong_count(&self.cells) > 1
+    pub(crate) fn is_worth_looks(&self, rows: usize) -> bool {
+        Arc::strong_count(&self.cells) > 1 && self.cells.spend(u32::try_from(rows).unwrap_or(u32::MAX), MOST_UNASKED)
     }
 }
 

@@ -32,7 +32,7 @@ use crate::ledger::Ledger;
 use crate::numbers::KeyCells;
 use crate::reads::Schema;
 use crate::remains::Witness;
-use crate::wording;
+use crate::wording::{self, Word};
 
 /// With more rows in a transaction, it counts as one that wrote rows unknown.
 const MOST_ROWS: usize = 256;
@@ -58,8 +58,8 @@ struct Watched {
     written: Written,
     known: Known,
     /// Texts that were met once: most that are met once are not met again.
-    met: BTreeSet<Box<str>>,
-    unheard_of: BTreeSet<Box<str>>,
+    met: BTreeSet<Box<[u8]>>,
+    unheard_of: BTreeSet<Box<[u8]>>,
 }
 
 /// Rows written, as far as they are known.
@@ -144,7 +144,7 @@ struct Known {
     /// A number of the ledger from before.
     since: u64,
     /// What was found out of each text; `None` where that can't be told.
-    texts: BTreeMap<Box<str>, Option<Effect>>,
+    texts: BTreeMap<Box<[u8]>, Option<Effect>>,
 }
 
 /// What running a statement may do.
@@ -177,7 +177,7 @@ impl RowWatch {
     }
 
     /// Notes that a statement which may write rows starts.
-    pub(crate) fn starts(&self, text: &str) {
+    pub(crate) fn starts(&self, text: &[u8]) {
         let Watched { written, known, met, unheard_of } = &mut *self.watched.lock();
         written.goes_on();
         match known.texts.get(text) {
@@ -298,12 +298,12 @@ impl RowWatch {
 }
 
 /// What running a statement may do; `None` where that can't be told.
-fn effect_of(connection: &StatementConnection, schema: &Schema, text: &str) -> Option<Effect> {
+fn effect_of(connection: &StatementConnection, schema: &Schema, text: &[u8]) -> Option<Effect> {
     // Preparing others may do something already, even for an explanation.
-    if !wording::may_change_rows(text.as_bytes()) {
+    if wording::first_word(text) != Word::Changes {
         return None;
     }
-    let mut changes = connection.changed_by(text).ok().filter(|changes| !changes.unclear)?;
+    let mut changes = connection.changed_by(str::from_utf8(text).ok()?).ok().filter(|changes| !changes.unclear)?;
     let forgotten = [
         (Mutation::TakesReplaceForKnown, Change::Replaced),
         (Mutation::ForgetsOldKey, Change::Moved),

@@ -5,45 +5,34 @@
 
 /// The first words that tell something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+pub(crate) enum Word {
     /// There is none: nothing but white space and comments.
     None,
     /// `BEGIN` or `SAVEPOINT`.
     Begins,
     /// `COMMIT`, `END`, `RELEASE` or `ROLLBACK`.
     Ends,
-    /// `DELETE`, `INSERT`, `REPLACE`, `UPDATE`, or `WITH`, which any of them may follow.
+    /// `DELETE`, `INSERT`, `REPLACE`, `UPDATE`, or `WITH`, which any of them may follow: such a statement may change rows, and certainly does
+    /// nothing else.
     Changes,
     Select,
+    /// It commits without calling the hook, as it changes no content. But row numbers it may change:
+    /// <https://www.sqlite.org/lang_vacuum.html>
     Vacuum,
     Other,
 }
 
-/// Tells whether a statement begins a transaction: `BEGIN`, or `SAVEPOINT` outside one.
-pub(crate) fn begins_transaction(text: &[u8]) -> bool {
-    first_word(text) == Word::Begins
-}
+impl Word {
+    /// Tells whether a statement is `BEGIN` or the like, which writes no rows.
+    pub(crate) fn bounds_transaction(self) -> bool {
+        matches!(self, Self::Begins | Self::Ends)
+    }
 
-/// Tells whether a statement is `BEGIN` or the like, which writes no rows.
-pub(crate) fn bounds_transaction(text: &[u8]) -> bool {
-    matches!(first_word(text), Word::Begins | Word::Ends)
-}
-
-/// Tells whether a statement may be one that changes rows, and certainly does nothing else.
-pub(crate) fn may_change_rows(text: &[u8]) -> bool {
-    first_word(text) == Word::Changes
-}
-
-/// Tells whether a statement is `VACUUM`, which commits without calling the hook, as it changes no content. But row numbers it may change:
-/// <https://www.sqlite.org/lang_vacuum.html>
-pub(crate) fn is_vacuum(text: &[u8]) -> bool {
-    first_word(text) == Word::Vacuum
-}
-
-/// Tells whether a statement begins as one that reads or changes rows, or as part of a transaction. A trigger's text is a comment that
-/// names it.
-pub(crate) fn leaves_schema(text: &[u8]) -> bool {
-    !matches!(first_word(text), Word::Vacuum | Word::Other)
+    /// Tells whether a statement begins as one that reads or changes rows, or as part of a transaction. A trigger's text is a comment that
+    /// names it.
+    pub(crate) fn leaves_schema(self) -> bool {
+        !matches!(self, Self::Vacuum | Self::Other)
+    }
 }
 
 /// Tells whether a statement has the words `OR ROLLBACK` in it.
@@ -58,7 +47,8 @@ pub(crate) fn has_or_rollback(text: &[u8]) -> bool {
     })
 }
 
-fn first_word(text: &[u8]) -> Word {
+/// Finds the first word of a text.
+pub(crate) fn first_word(text: &[u8]) -> Word {
     let text = from_first_word(text);
     // As long as the longest of them, and one more.
     let mut word = [0; 10];
@@ -129,23 +119,26 @@ mod tests {
             ";;begin",
             "\u{feff}begin",
         ] {
-            assert!(begins_transaction(sql.as_bytes()), "{sql}");
+            assert_eq!(first_word(sql.as_bytes()), Word::Begins, "{sql}");
         }
         for sql in ["", "SELECT 1", "-- begin", "/* begin", "BEGINNING", "save", "savepoints", "-", "/", "ROLLBACK"] {
-            assert!(!begins_transaction(sql.as_bytes()), "{sql}");
+            assert_ne!(first_word(sql.as_bytes()), Word::Begins, "{sql}");
         }
     }
 
     #[test]
     fn a_word_is_whole_and_tells_what_a_statement_is_whatever_stands_before_it() {
         for before in ["", " \n", "-- begin\n", "/* vacuum */\t", ";"] {
-            let is = |sql: &str, tell: fn(&[u8]) -> bool| tell(format!("{before}{sql}").as_bytes());
-            assert!(is("END", bounds_transaction) && !is("ENDS", bounds_transaction), "{before:?}");
-            assert!(is("With t AS (SELECT 1)", may_change_rows) && !is("without", may_change_rows), "{before:?}");
-            assert!(is("vacuum;", is_vacuum) && !is("vacuum_1", is_vacuum), "{before:?}");
-            assert!(is("select(1)", leaves_schema) && is("RELEASE a", leaves_schema), "{before:?}");
-            assert!(!is("DROP TABLE t", leaves_schema), "{before:?}");
+            let word = |sql: &str| first_word(format!("{before}{sql}").as_bytes());
+            assert_eq!(
+                [word("END"), word("ENDS"), word("RELEASE a")],
+                [Word::Ends, Word::Other, Word::Ends],
+                "{before:?}"
+            );
+            assert_eq!([word("With t AS (SELECT 1)"), word("without")], [Word::Changes, Word::Other], "{before:?}");
+            assert_eq!([word("vacuum;"), word("vacuum_1")], [Word::Vacuum, Word::Other], "{before:?}");
+            assert_eq!([word("select(1)"), word("DROP TABLE t")], [Word::Select, Word::Other], "{before:?}");
         }
-        assert!(leaves_schema(b"-- a trigger"));
+        assert_eq!(first_word(b"-- a trigger"), Word::None);
     }
 }

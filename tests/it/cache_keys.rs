@@ -358,7 +358,7 @@ fn fresh_visits(db: &DatabaseManager) -> i64 {
 fn a_write_beside_the_only_reader_by_a_value_is_seen_by_who_asks_next() {
     let name = "cache_keys::a_write_beside_the_only_reader_by_a_value_is_seen_by_who_asks_next";
     if role().is_some() {
-        faults::mutate(Mutation::TakesUnwantedForUnwritten);
+        faults::mutate(Mutation::TakesUnlookedForUnwritten);
         println!("behind by {}", -answered_after_a_write_beside_the_only_reader());
         return;
     }
