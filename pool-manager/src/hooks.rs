@@ -13,7 +13,6 @@
 //! Invariant: the session given to [`install`] outlives the connection, which its owner (`connection`) guarantees by the order of
 //! its fields.
 
-use std::cell::OnceCell;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -308,10 +307,9 @@ unsafe extern "C" fn on_event(
     }
     match event {
         ffi::SQLITE_TRACE_STMT => {
-            let (text, word) = (OnceCell::new(), OnceCell::new());
             // SAFETY: for this event SQLite passes the running statement and its text.
-            let text = || *text.get_or_init(|| unsafe { bytes_of(detail.cast_const().cast()) });
-            let word = || *word.get_or_init(|| wording::first_word(text()));
+            let text = || unsafe { bytes_of(detail.cast_const().cast()) };
+            let word = || wording::first_word(text());
             let kind = || {
                 // SAFETY: as above.
                 let kind = unsafe { kind_of(statement, word) };

@@ -50,22 +50,29 @@ pub(crate) fn has_or_rollback(text: &[u8]) -> bool {
 /// Finds the first word of a text.
 pub(crate) fn first_word(text: &[u8]) -> Word {
     let text = from_first_word(text);
-    // As long as the longest of them, and one more.
-    let mut word = [0; 10];
-    let mut length = 0;
-    for byte in text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').take(word.len()) {
-        word[length] = byte.to_ascii_lowercase();
-        length += 1;
-    }
-    match &word[..length] {
-        b"select" => Word::Select,
-        b"insert" | b"update" | b"delete" | b"replace" | b"with" => Word::Changes,
-        b"begin" | b"savepoint" => Word::Begins,
-        b"commit" | b"end" | b"release" | b"rollback" => Word::Ends,
-        b"vacuum" => Word::Vacuum,
-        b"" if text.is_empty() => Word::None,
-        _ => Word::Other,
-    }
+    let Some(first) = text.first() else { return Word::None };
+    // Most statements are told by one comparison.
+    let words: &[(&str, Word)] = match first.to_ascii_lowercase() {
+        b's' => &[("select", Word::Select), ("savepoint", Word::Begins)],
+        b'i' => &[("insert", Word::Changes)],
+        b'u' => &[("update", Word::Changes)],
+        b'd' => &[("delete", Word::Changes)],
+        b'r' => &[("replace", Word::Changes), ("release", Word::Ends), ("rollback", Word::Ends)],
+        b'w' => &[("with", Word::Changes)],
+        b'b' => &[("begin", Word::Begins)],
+        b'c' => &[("commit", Word::Ends)],
+        b'e' => &[("end", Word::Ends)],
+        b'v' => &[("vacuum", Word::Vacuum)],
+        _ => &[],
+    };
+    words.iter().find(|(word, _)| starts_with_word(text, word)).map_or(Word::Other, |(_, word)| *word)
+}
+
+fn starts_with_word(text: &[u8], word: &str) -> bool {
+    text.split_at_checked(word.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(word.as_bytes())
+            && rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_')
+    })
 }
 
 /// The text after white space and comments.

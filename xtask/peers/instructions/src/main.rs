@@ -4,18 +4,25 @@
 //! `cargo xtask bench instructions` counts the instructions of two runs and takes the difference, so that starting, opening and warming
 //! fall out. Invariant: what a path does is the same in every run, whatever the clock says; who answers wrong panics.
 
+mod beside_the_cache;
 mod lower;
 mod manager;
 
 /// Something hot, how often to do it, and how, after it was prepared.
 type Path = (&'static str, u64, fn(u64));
 
-const PATHS: [Path; 5] = [
+const PATHS: [Path; 11] = [
     ("acquire-release", 50_000, lower::acquire_release),
     ("cache-hit", 100_000, lower::cache_hit),
     ("statement-lookup", 20_000, lower::statement_lookup),
     ("cached-query-hit", 20_000, manager::cached_query_hit),
     ("point-read", 10_000, manager::point_read),
+    ("read-without-cache", 10_000, beside_the_cache::read_without_cache),
+    ("read-with-cache", 10_000, beside_the_cache::read_with_cache),
+    ("write-without-cache", 4_000, beside_the_cache::write_without_cache),
+    ("write-with-cache", 4_000, beside_the_cache::write_with_cache),
+    ("write-beside-row", 4_000, beside_the_cache::write_beside_row),
+    ("write-beside-value", 4_000, beside_the_cache::write_beside_value),
 ];
 
 fn main() {
