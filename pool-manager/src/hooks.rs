@@ -312,7 +312,7 @@ unsafe extern "C" fn on_event(
             let word = || wording::first_word(text());
             let kind = || {
                 // SAFETY: as above.
-                let kind = unsafe { kind_of(statement, word) };
+                let kind = unsafe { kind_of(statement, text) };
                 if kind == Kind::Writes && word() == Word::Vacuum {
                     session.publisher.unhooked_commit_begins();
                 }

@@ -10,14 +10,14 @@ use rusqlite::ffi;
 
 use crate::reads::Bound;
 use crate::session::{Kind, Settled};
-use crate::wording::Word;
+use crate::wording::begins_transaction;
 
-/// What a statement with a certain first word is to the write lane.
+/// What a statement with a certain text is to the write lane.
 ///
 /// # Safety
 ///
 /// `statement` is a live statement.
-pub(crate) unsafe fn kind_of(statement: *mut ffi::sqlite3_stmt, word: impl FnOnce() -> Word) -> Kind {
+pub(crate) unsafe fn kind_of<'s>(statement: *mut ffi::sqlite3_stmt, text: impl FnOnce() -> &'s [u8]) -> Kind {
     // SAFETY: as the caller promises.
     unsafe {
         let connection = ffi::sqlite3_db_handle(statement);
@@ -30,7 +30,7 @@ pub(crate) unsafe fn kind_of(statement: *mut ffi::sqlite3_stmt, word: impl FnOnc
         if ffi::sqlite3_get_autocommit(connection) == 0 {
             return Kind::Reads;
         }
-        if word() == Word::Begins { Kind::Begins } else { Kind::Reads }
+        if begins_transaction(text()) { Kind::Begins } else { Kind::Reads }
     }
 }
 
