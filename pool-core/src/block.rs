@@ -48,7 +48,9 @@ mod real {
     /// has come that the future asks for.
     pub(crate) fn block_on<F: Future + Unpin>(future: F, wake_at: impl Fn(&F) -> Nanos) -> F::Output {
         let mut future = pin!(future);
-        let (sleeper, waker) = SLEEPER.with(|place| place.borrow_mut().take()).unwrap_or_else(|| {
+        // A thread that ends has none any more, and may still wait.
+        let kept = SLEEPER.try_with(|place| place.borrow_mut().take()).ok().flatten();
+        let (sleeper, waker) = kept.unwrap_or_else(|| {
             let sleeper = Arc::new(Sleeper { thread: thread::current(), woken: AtomicBool::new(false) });
             let waker = Waker::from(Arc::clone(&sleeper));
             (sleeper, waker)
@@ -72,7 +74,7 @@ mod real {
                 }
             }
         };
-        SLEEPER.with(|place| *place.borrow_mut() = Some((sleeper, waker)));
+        let _ = SLEEPER.try_with(|place| *place.borrow_mut() = Some((sleeper, waker)));
         output
     }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::{fake, now, poll_once, until};
-use pool_core::{AcquireError, CloseReason, Holder, ManualClock, Observer, SettingsError};
+use pool_core::{AcquireError, CloseReason, Holder, ManualClock, Observer, Pool, SettingsError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,6 +44,32 @@ fn closing_gives_up_at_the_deadline_and_says_what_is_left() {
     assert_eq!((report.leased, report.holders.len(), report.is_complete()), (1, 1, false));
     drop(lease);
     assert_eq!(world.open.load(SeqCst), 0);
+}
+
+#[test]
+fn a_thread_that_ends_may_wait_for_a_connection_to_the_last() {
+    struct AtEnd(Pool<common::Fake>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            drop(self.0.acquire_blocking().unwrap());
+        }
+    }
+    thread_local!(static LAST: RefCell<Option<AtEnd>> = const { RefCell::new(None) });
+    let (builder, world) = fake();
+    let pool = builder.max_connections(1).build().unwrap();
+    let lease = now(pool.acquire()).unwrap();
+    let at_end = AtEnd(pool.clone());
+    let thread = std::thread::spawn(|| {
+        let pool = at_end.0.clone();
+        // The first local of this thread, and so the last to go.
+        LAST.set(Some(at_end));
+        // What waiting keeps for the thread is made now.
+        assert!(pool.acquire_blocking_timeout(Duration::from_millis(1)).is_err());
+    });
+    until(|| pool.stats().timed_out == 1 && pool.stats().waiting == 1);
+    drop(lease);
+    thread.join().unwrap();
+    assert_eq!(world.opened.load(SeqCst), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Pauses and deliberate mistakes at the steps of publishing, hitting and keeping snapshots, for the tests that have to find them.
 //!
-//! Owns the points and the mistakes, and what a test has happen at a point. Without the feature `faults` there is nothing here but constants, and no code is left of the
-//! calls. Not part of the public surface: the feature is for this project's own tests.
+//! Owns the points and the mistakes, and what a test has happen at a point. Without the feature `faults` there is nothing here but
+//! constants, and no code is left of the calls. Not part of the public surface: the feature is for this project's own tests.
 
 /// A step between two accesses to what several threads share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,8 @@ mod on {
     }
 
     pub(crate) fn pause(point: Point) {
-        let next = NEXT.with_borrow_mut(|next| next.take_if(|(at, _)| *at == point));
+        // A thread that ends has nothing more to happen.
+        let next = NEXT.try_with(|next| next.borrow_mut().take_if(|(at, _)| *at == point)).ok().flatten();
         if let Some((_, run)) = next {
             run();
         }

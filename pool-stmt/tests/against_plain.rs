@@ -308,9 +308,10 @@ fn check(actions: &[Action], journal: &str) {
             Action::Reopen { on } => {
                 ours[on] = pool();
                 theirs[on] = open(&paths[1]);
-                // Both load the schema now, as warming may: how old the schema is that a connection knows can be seen.
+                // Both load the schema now, as warming may: how old the schema is that a connection knows can be seen. So it can where a
+                // virtual table is met for the first time, which reads its settings.
                 for connection in [&*ours[on], &theirs[on]] {
-                    let _ = connection.prepare("SELECT 1 FROM sqlite_schema");
+                    let _ = (connection.prepare("SELECT 1 FROM sqlite_schema"), connection.prepare("SELECT 1 FROM f"));
                 }
                 ours[on].warm(4, Duration::MAX);
             }
