@@ -169,6 +169,7 @@ mod tests {
         assert!(outcome.is_err());
         assert!(running().is_empty());
     }
+
     #[test]
     fn a_thread_that_ends_may_load_to_the_last() {
         struct AtEnd(std::sync::mpsc::Sender<bool>);

@@ -132,7 +132,7 @@ impl Written {
         self.looked = false;
     }
 
-    /// Tells whether anything was noted.
+    /// Tells whether nothing was noted.
     fn is_blank(&self) -> bool {
         !self.any && self.count == 0 && self.others.is_empty() && self.shrunk.is_empty()
     }
