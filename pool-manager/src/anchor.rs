@@ -21,6 +21,7 @@ use rusqlite::ffi;
 
 use crate::error::{Error, Result, primary_code};
 use crate::inherited::Listed;
+use crate::key_look::Undecided;
 use crate::ledger::{Ledger, Reads};
 use crate::location::{Access, FileIdentity, Found, Location};
 use crate::memory_ledgers;
@@ -242,6 +243,18 @@ impl Anchor {
         }
     }
 
+    /// Finds out what has to be looked at before it can be told whether what was read after the stamp was taken is still true, if that would
+    /// tell.
+    pub(crate) fn undecided(&self, stamp: &Stamp, reads: &Reads) -> Option<Undecided> {
+        match stamp.version {
+            Version::Wal(moment) if stamp.generation == self.generation => {
+                let columns = self.ledger.undecided(moment, reads)?;
+                Some(Undecided::new(&self.ledger, columns))
+            }
+            _ => None,
+        }
+    }
+
     fn holds_lately(&self, moment: u64, reads: &Reads, interval: Duration, clock: &Clock) -> bool {
         let Some(now) = self.is_due(interval, clock) else { return self.ledger.holds_here(moment, reads) };
         let holds = self.ledger.holds(moment, reads);
@@ -433,6 +446,17 @@ impl Anchorage {
     pub(crate) fn plainly_holds(&self, stamp: &Stamp, reads: &Reads, lookout: Lookout<'_>) -> bool {
         let anchor = self.anchor.load();
         anchor.as_ref().and_then(|anchor| anchor.plainly_holds(stamp, reads, lookout)) == Some(true)
+    }
+
+    /// Finds out what has to be looked at to tell the same, if that would tell.
+    pub(crate) fn undecided(&self, stamp: &Stamp, reads: &Reads) -> Option<Undecided> {
+        self.anchor.load().as_ref()?.undecided(stamp, reads)
+    }
+
+    /// Tells whether there may be anything that has to be looked at.
+    #[inline]
+    pub(crate) fn may_be_undecided(&self) -> bool {
+        self.anchor.load().as_ref().is_some_and(|anchor| anchor.ledger.wants_values())
     }
 
     /// Tells whether connections made under `generation` are on the file that is known to be there.

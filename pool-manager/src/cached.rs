@@ -11,6 +11,7 @@ use crate::anchor::Stamp;
 use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::key_look::Undecided;
 use crate::query_cache::{Manner, QueryCache};
 use crate::query_key::{Kind, Name, values_of};
 use crate::reads::Seen;
@@ -35,6 +36,7 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner) {
                     return Ok(value);
                 }
+                self.look_first(cache, name, manner).await?;
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
@@ -54,6 +56,7 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner) {
                     return Ok(value);
                 }
+                self.look_first_blocking(cache, name, manner)?;
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
@@ -89,6 +92,7 @@ impl Engine {
                 }
                 let (text, values) = (Box::<str>::from(sql), given(&parameters));
                 let query = move |connection: &Connection| rows(connection, &text, values, map);
+                self.look_first(cache, name, manner).await?;
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
@@ -114,10 +118,26 @@ impl Engine {
                 }
                 let values = given(&parameters);
                 let query = move |connection: &Connection| rows(connection, sql, values, map);
+                self.look_first_blocking(cache, name, manner)?;
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
                 })
             }
+        }
+    }
+
+    /// Looks at what was written, where that tells whether the stored result is still true: it costs less than running its query.
+    async fn look_first(self: &Arc<Self>, cache: &QueryCache, name: Name<'_>, manner: Manner) -> Result<()> {
+        match cache.undecided(name, manner) {
+            Some(undecided) => self.call(Use::Read, look(undecided)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn look_first_blocking(&self, cache: &QueryCache, name: Name<'_>, manner: Manner) -> Result<()> {
+        match cache.undecided(name, manner) {
+            Some(undecided) => self.call_blocking(Use::Read, look(undecided)),
+            None => Ok(()),
         }
     }
 
@@ -132,6 +152,13 @@ impl Engine {
             cache.not_kept(key, &Volatile::Closure);
         }
         Some((cache, kind?))
+    }
+}
+
+fn look(undecided: Undecided) -> impl FnOnce(&Connection) -> Result<()> {
+    move |connection| {
+        connection.look(&undecided);
+        Ok(())
     }
 }
 

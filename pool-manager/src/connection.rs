@@ -18,6 +18,7 @@ use crate::anchor::Stamp;
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::inherited::Listed;
+use crate::key_look::Undecided;
 use crate::key_query::KeyQueries;
 use crate::location::FileIdentity;
 use crate::pragmas;
@@ -218,13 +219,14 @@ impl Connection {
         }
     }
 
-    /// Prepares for the publication of the open transaction, which is committed next.
-    #[inline]
-    pub(crate) fn look(&self) {
-        let queries = &self.queries;
-        let ask =
-            |column: &_, rows: &_, marks: &mut _| queries.ask(&self.statements, &self.session, column, rows, marks);
-        self.session.publisher.look(ask);
+    /// Looks at rows that were written, so that it can be told whether a result is still true. To be called in a use that reads.
+    pub(crate) fn look(&self, undecided: &Undecided) {
+        let ask = |column: &_, rows: &_, found: &mut _| {
+            self.queries.ask(&self.statements, &self.session, column, rows, found)
+        };
+        if let Some(anchor) = self.session.publisher.anchor() {
+            undecided.look(anchor.commits(), ask);
+        }
     }
 
     /// Prepares a statement, or takes it from this connection's cache when it was prepared before.

@@ -20,6 +20,12 @@ pub enum Point {
     TablesPublished,
     /// A commit is published.
     Published,
+    /// It is known that somebody has to look at rows, and who does has no transaction yet.
+    Undecided,
+    /// Who looks at rows has its transaction, and does not know yet at which.
+    Looking,
+    /// Rows were looked at, and what was found is not entered yet.
+    Looked,
     /// A use that begins to write has looked whether its snapshot is the newest, and has no lock yet.
     LookedToWrite,
     /// A commit has happened and let go of the lock to write, and its connection has not looked whether it is still the newest.
@@ -60,12 +66,10 @@ pub enum Mutation {
     ForgetsKeys,
     /// Takes a row whose value changes for one that had its new value before.
     ForgetsOldValue,
-    /// Looks for the values before the last row is written.
-    LooksEarly,
-    /// Takes the values that the rows of an earlier transaction had for those of this one.
-    LooksOnce,
-    /// Takes a column that is not worth a look for one that nobody has written.
-    TakesUnlookedForUnwritten,
+    /// Looks at rows in a state that lacks what was written.
+    LooksBefore,
+    /// Believes what it finds at rows in a state that is not published yet.
+    LooksAhead,
     /// No mistake: takes rows for read as a whole where they are read by a value.
     IgnoresKeys,
     /// No mistake: takes tables for read as a whole, to tell what rows are worth.

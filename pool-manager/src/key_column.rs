@@ -1,6 +1,6 @@
 //! A column by whose values rows are told apart, and how values are told apart.
 //!
-//! Owns which columns will do, and the marks of values. It must not know who reads or writes rows with them (`reads`, `key_watch`).
+//! Owns which columns will do, and the marks of values. It must not know who reads or writes rows with them (`reads`, `key_look`).
 //! Invariants: if a row is found by an index of such a column as one that has a certain value, the mark of what is stored in it is one of the
 //! marks of that value; and as long as no entry is removed from the index, the rows that there were before keep their values.
 //!

@@ -16,7 +16,8 @@ use rusqlite::{Connection, ffi};
 
 use crate::hooks;
 use crate::key_column::{Mark, mark_of_stored};
-use crate::numbers::KeyCells;
+use crate::numbers::Unlooked;
+use crate::row_cells::RowCells;
 use crate::session::Session;
 
 /// For how many columns a query is kept.
@@ -30,7 +31,7 @@ pub(crate) struct KeyQueries {
 
 #[derive(Debug)]
 struct Kept {
-    column: Arc<KeyCells>,
+    column: Arc<RowCells>,
     query: Query,
 }
 
@@ -49,25 +50,23 @@ impl Drop for Query {
 }
 
 impl KeyQueries {
-    /// Enters the marks of what rows have in a column, those that are still there; tells whether that could be found out.
+    /// Finds the marks of what rows have in a column, as far as that can be found out; of rows that are not there, none.
     ///
-    /// To be called in a transaction, with the connection whose queries these are and its session.
+    /// To be called in a use that reads, with the connection whose queries these are and its session.
     pub(crate) fn ask(
         &self,
         connection: &Connection,
         session: &Arc<Session>,
-        column: &Arc<KeyCells>,
-        rows: &[i64],
-        marks: &mut Vec<Mark>,
-    ) -> bool {
-        if session.is_inherited() {
-            return false;
-        }
+        column: &Arc<RowCells>,
+        rows: &[Unlooked],
+        found: &mut Vec<(Unlooked, Option<Mark>)>,
+    ) {
+        let Some(key) = column.key().filter(|_| !session.is_inherited()) else { return };
         let mut kept = self.kept.borrow_mut();
         let at = match kept.iter().position(|known| Arc::ptr_eq(&known.column, column)) {
             Some(at) => at,
             None => {
-                let Some(query) = Query::prepare(connection, &column.column.query) else { return false };
+                let Some(query) = Query::prepare(connection, &key.column.query) else { return };
                 if kept.len() == MOST_KEPT {
                     kept.remove(0);
                 }
@@ -76,7 +75,8 @@ impl KeyQueries {
             }
         };
         let query = &kept[at].query;
-        hooks::unheard(connection, session, || rows.iter().all(|row| query.ask(*row, marks)))
+        let told = rows.iter().map_while(|row| Some((*row, query.ask(row.row)?)));
+        hooks::unheard(connection, session, || found.extend(told));
     }
 }
 
@@ -98,20 +98,20 @@ impl Query {
         (code == ffi::SQLITE_OK && !statement.is_null()).then_some(query)
     }
 
-    /// Enters the mark of one row.
-    fn ask(&self, row: i64, marks: &mut Vec<Mark>) -> bool {
+    /// Finds the mark of what one row has, if it has one; `None` when that can't be found out.
+    fn ask(&self, row: i64) -> Option<Option<Mark>> {
         // SAFETY: the statement belongs to the open connection that this thread uses. What is read of the row is used before the reset.
         unsafe {
             let bound = ffi::sqlite3_bind_int64(self.0, 1, row);
             let found = if bound == ffi::SQLITE_OK { ffi::sqlite3_step(self.0) } else { bound };
-            let told = match found {
-                ffi::SQLITE_ROW => value_of(self.0).map(|value| marks.extend(mark_of_stored(value))).is_some(),
-                // It is gone, or was never there.
-                ffi::SQLITE_DONE => true,
-                _ => false,
+            let mark = match found {
+                ffi::SQLITE_ROW => value_of(self.0).map(mark_of_stored),
+                // It was never there: what SQLite reports may have been undone in its own transaction.
+                ffi::SQLITE_DONE => Some(None),
+                _ => None,
             };
             ffi::sqlite3_reset(self.0);
-            told
+            mark
         }
     }
 }

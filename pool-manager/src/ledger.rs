@@ -9,8 +9,8 @@
 //! wal-index' header that this commit left; they differ after every commit of any process (`wal_index`). For each table the ledger keeps
 //! the number of the last publication that named it, and one number for the last that meant any table. Of a table of which somebody reads
 //! single rows it keeps numbers of rows besides, and of a column by which somebody reads, numbers of values (`row_cells`). A publication that names such a table *names a row* of it if it was told that
-//! the row was written, or if nobody could tell which were (`row_watch`); it *names a value* of a column if it was told that a row that was
-//! written has it, or if nobody could tell (`key_watch`).
+//! the row was written, or if nobody could tell which were (`row_watch`); it *names a value* of a column if a row that was written has it, or
+//! if nobody can tell: who asks for a value looks at the rows that were written meanwhile (`key_look`).
 //!
 //! * A *reader* takes the number of the last publication before its read transaction begins ([`Ledger::moment`]). What it read
 //!   holds for as long as ([`Ledger::holds`]) the header's bytes are those last published and no publication after its
@@ -48,9 +48,14 @@
 //!   with the number of the last publication that named the table.
 //! * So if no publication after the reader's number names one of its rows, no commit that it lacks has changed them.
 //! * Covered in terms of values, too: a publication names each value that a row had or has that its commits have inserted, changed or deleted.
-//!   For it says which only if it says which rows, and if somebody looked at them, by what is true of the schema of that commit: the look is
-//!   for one [`KeyCells`], which say of when they know their column, and which begin, as those of rows, with the number of the last publication
-//!   that named the table. A publication that was not looked at for them names all.
+//!   It names all, unless it says which rows and their entries in the column's index all stay (`row_watch`), under the schema of which the
+//!   cells know their column; they begin, as those of rows, with the number of the last publication that named the table. Then each of these
+//!   rows has the same value before and after, or is new, and the publication names all values *until somebody has looked* which these
+//!   are: [`Ledger::looked`] takes that back, and enters what was found. That is the value at that commit: it was read from a
+//!   state that has the commit (the reader's number, taken before, is not lower), and the entry was there until then. For had a commit
+//!   removed it that is in that state, its header would be there by the time of `looked`; which finds the bytes published and the row still
+//!   listed, under the lock, while a publication that names all values empties the list. Whoever finds what was taken back finds what was
+//!   entered before it, and all that was published by then.
 //! * So if no publication after the reader's number names one of its values, no commit that it lacks has changed rows that had one or have.
 //!
 //! From the claim follows: *(a)* after a write has returned nobody gets an older result: the write was visible when the call
@@ -95,9 +100,9 @@ use crate::faults::{self, Mutation, Point};
 use crate::fork::PerProcess;
 use crate::key_column::{Column, Mark};
 use crate::location::FileIdentity;
-use crate::numbers::{Cell, KeyCells, Numbers};
+use crate::numbers::{Cell, Numbers, Unlooked};
 use crate::published::Published;
-use crate::row_cells::Row;
+use crate::row_cells::{Row, RowCells};
 use crate::row_watch::Written;
 use crate::wal_index::{Header, WalIndex, commits};
 
@@ -141,8 +146,8 @@ pub(crate) struct Ledger {
     tables: Mutex<Numbers>,
     /// Whether anybody has read single rows.
     wants_rows: AtomicBool,
-    /// The edition of the columns by whose values somebody has read; zero while nobody has.
-    columns: AtomicU64,
+    /// Whether anybody has read rows by their values.
+    wants_values: AtomicBool,
 }
 
 /// What one commit counts in `under_way` whose end nobody tells; the others count one.
@@ -202,7 +207,7 @@ impl Ledger {
             bulletins: Mutex::default(),
             tables: Mutex::default(),
             wants_rows: AtomicBool::new(false),
-            columns: AtomicU64::new(0),
+            wants_values: AtomicBool::new(false),
         }
     }
 
@@ -337,24 +342,54 @@ impl Ledger {
             return None;
         }
         let found = tables.keys(name, since, column, marks, |since| self.is_schema_of(since));
-        // Relaxed, as in `rows`.
+        // Relaxed, as in `rows`; who does not know of it yet runs a query again.
         self.wants_rows.store(true, Ordering::Relaxed);
-        self.columns.store(tables.edition(), Ordering::Relaxed);
+        self.wants_values.store(true, Ordering::Relaxed);
         found
     }
 
-    /// The columns of a table, named in lower case, by which somebody reads it. They stay so for as long as
-    /// [`edition_of_columns`](Self::edition_of_columns) is what it was before, but for those whose schema is over.
-    pub(crate) fn columns_of(&self, name: &str) -> Vec<Arc<KeyCells>> {
-        self.tables.lock().columns_of(name).to_vec()
+    /// Finds the columns at which somebody has to look before it can be told whether what was read since `moment` is still true: if there are
+    /// such, and it is not known already that it is not.
+    pub(crate) fn undecided(&self, moment: u64, reads: &Reads) -> Option<Vec<Arc<RowCells>>> {
+        let Reads::Rows(tables, rows) = reads else { return None };
+        // Before the numbers, as in `holds`; with other bytes no look would count.
+        if !self.published.equals(&self.header()) {
+            return None;
+        }
+        let mut columns: Vec<Arc<RowCells>> = Vec::new();
+        for row in rows {
+            let (looked_at, not) = row.last_but_for_looks();
+            if looked_at > moment {
+                return None;
+            }
+            if not > moment && !columns.iter().any(|known| Arc::ptr_eq(known, row.table())) {
+                columns.push(Arc::clone(row.table()));
+            }
+        }
+        let holds = self.last_of_any.load(Ordering::Relaxed) <= moment
+            && tables.iter().all(|last| last.load(Ordering::Relaxed) <= moment);
+        (holds && !columns.is_empty()).then_some(columns)
     }
 
-    /// Names the columns by whose values somebody has read; zero while nobody has, and there is no use in knowing values.
-    ///
-    /// Pairs with nothing: who does not know of one yet publishes its values unknown.
+    /// The rows at whose values in a column nobody has looked, of publications up to `moment`.
+    pub(crate) fn unlooked(&self, column: &Arc<RowCells>, moment: u64) -> Vec<Unlooked> {
+        let moment = if faults::mutated(Mutation::LooksBefore) { u64::MAX } else { moment };
+        self.tables.lock().unlooked(column, moment)
+    }
+
+    /// Enters what was found at rows that nobody had looked at, in a state that is not older than the moment for which they were asked for.
+    /// To be called after that state was read.
+    pub(crate) fn looked(&self, column: &Arc<RowCells>, found: &[(Unlooked, Option<Mark>)]) {
+        let mut tables = self.tables.lock();
+        if self.published.equals(&self.header()) || faults::mutated(Mutation::LooksAhead) {
+            tables.looked(column, found);
+        }
+    }
+
+    /// Tells whether anybody has read rows by their values.
     #[inline]
-    pub(crate) fn edition_of_columns(&self) -> u64 {
-        self.columns.load(Ordering::Relaxed)
+    pub(crate) fn wants_values(&self) -> bool {
+        self.wants_values.load(Ordering::Relaxed)
     }
 
     /// Tells whether it is of use to know which rows were written.

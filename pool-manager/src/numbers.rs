@@ -1,15 +1,15 @@
 //! The numbers of the publications that named a table last, one of its rows, or a value of one of its columns.
 //!
-//! Owns the cells in which they stand, of each table that somebody wrote or asked for. It must not know what a publication is, nor when a
-//! number is too high (`ledger`). Invariants: all of this is changed under the lock of its ledger; cells that are made later than their
-//! table's begin with its number, for until then nobody noted rows or values.
+//! Owns the cells in which they stand, of each table that somebody wrote or asked for, and the written rows at whose values somebody has yet to
+//! look. It must not know what a publication is, nor when a number is too high (`ledger`). Invariants: all of this is changed under the
+//! lock of its ledger; cells that are made later than their table's begin with its number, for until then nobody noted rows or values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key_column::{Column, Mark};
-use crate::row_cells::{Row, RowCells};
+use crate::row_cells::{Key, Row, RowCells};
 use crate::row_watch::Written;
 
 /// The number of the last publication that named a table.
@@ -22,9 +22,8 @@ const MOST_ROW_TABLES: usize = 1_000;
 const MOST_TABLE_COLUMNS: usize = 8;
 const MOST_COLUMNS: usize = 1_000;
 
-/// How many rows are looked at for a column before somebody asks for one of its values again. One look costs about a sixteenth of running
-/// a query by a value, so whatever comes, no more than twice is spent of what would have been enough had it been known before.
-const MOST_UNASKED: u32 = 16;
+/// How many rows wait at most for who looks at what they have in a column. With more, whoever reads by it runs the query again.
+const MOST_UNLOOKED: usize = 64;
 
 /// How many tables are told apart.
 const MOST_TABLES: usize = 10_000;
@@ -33,8 +32,6 @@ const MOST_TABLES: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     tables: HashMap<Box<str>, Table>,
-    /// How often other columns came to be told apart.
-    edition: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,35 +40,55 @@ struct Table {
     /// Once somebody has read single rows of it.
     rows: Option<Arc<RowCells>>,
     /// By which somebody has read it.
-    columns: Vec<Arc<KeyCells>>,
+    columns: Vec<Keyed>,
 }
 
-/// The cells of a column by whose values rows are told apart.
+/// A column by whose values rows are told apart.
 #[derive(Debug)]
-pub(crate) struct KeyCells {
-    pub(crate) column: Column,
-    /// A number of the ledger from before that was found out.
-    pub(crate) since: u64,
-    /// Of marks.
+struct Keyed {
     cells: Arc<RowCells>,
+    unlooked: Vec<Unlooked>,
 }
 
-impl KeyCells {
-    /// Tells whether it is worth it to look at what so many rows have there that were written: a result, or a query under way, may depend on a
-    /// value of the column, and somebody asked for one not long ago.
-    ///
-    /// Who asks for the cells after this gets a number from before the next publication, which outdates all values unless it says which.
-    pub(crate) fn is_worth_looks(&self, rows: usize) -> bool {
-        Arc::strong_count(&self.cells) > 1 && self.cells.spend(u32::try_from(rows).unwrap_or(u32::MAX), MOST_UNASKED)
+/// A row that was written, has kept in the column what it had, and was not looked at since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unlooked {
+    pub(crate) row: i64,
+    /// The last publication that named it.
+    pub(crate) number: u64,
+}
+
+impl Keyed {
+    fn key(&self) -> &Key {
+        self.cells.key().unwrap_or_else(|| panic!("BUG: the cells of a column don't know which"))
+    }
+
+    /// Enters a publication; `rows`: all that it wrote, if none has lost what it had; `None` if nobody can tell.
+    fn enter(&mut self, rows: Option<&[i64]>, number: u64) {
+        match rows {
+            Some([]) => {}
+            Some(rows) if self.note(rows, number) => self.cells.set_unlooked(number),
+            _ => {
+                self.unlooked.clear();
+                self.cells.enter_unknown(number);
+            }
+        }
+    }
+
+    /// Notes rows; tells whether there was room.
+    fn note(&mut self, rows: &[i64], number: u64) -> bool {
+        for row in rows {
+            match self.unlooked.iter().position(|known| known.row == *row) {
+                Some(at) => self.unlooked[at].number = number,
+                None if self.unlooked.len() == MOST_UNLOOKED => return false,
+                None => self.unlooked.push(Unlooked { row: *row, number }),
+            }
+        }
+        true
     }
 }
 
 impl Numbers {
-    /// How often other columns came to be told apart.
-    pub(crate) fn edition(&self) -> u64 {
-        self.edition
-    }
-
     /// The cells of tables.
     pub(crate) fn cells<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Box<[Cell]> {
         let cell = |name: &str| match self.tables.get(name) {
@@ -90,7 +107,7 @@ impl Numbers {
             }
             let table = self.tables.entry(name.into()).or_default();
             // Which rows were written so far nobody noted.
-            table.rows = Some(Arc::new(RowCells::new(table.last.load(Ordering::Relaxed))));
+            table.rows = Some(Arc::new(RowCells::new(table.last.load(Ordering::Relaxed), None)));
         }
         let cells = self.tables.get(name)?.rows.as_ref()?;
         Some(rows.into_iter().map(|row| Row::of(cells, row)).collect())
@@ -106,31 +123,53 @@ impl Numbers {
         marks: impl IntoIterator<Item = Mark>,
         is_schema_of: impl Fn(u64) -> bool,
     ) -> Option<Vec<Row>> {
-        let is_it = |known: &&Arc<KeyCells>| known.column == column && is_schema_of(known.since);
+        let is_it = |known: &&Keyed| known.key().column == column && is_schema_of(known.key().since);
         let known = self.tables.get(name).and_then(|table| table.columns.iter().find(is_it));
         let cells = match known.map(|known| Arc::clone(&known.cells)) {
             Some(cells) => cells,
             None => {
                 // Of others nothing more can be told.
-                self.tables.values_mut().for_each(|table| table.columns.retain(|known| is_schema_of(known.since)));
+                self.tables
+                    .values_mut()
+                    .for_each(|table| table.columns.retain(|known| is_schema_of(known.key().since)));
                 let columns = self.tables.values().map(|table| table.columns.len()).sum::<usize>();
                 let table = self.tables.entry(name.into()).or_default();
                 if columns >= MOST_COLUMNS || table.columns.len() >= MOST_TABLE_COLUMNS {
                     return None;
                 }
-                // At which values were written so far nobody looked.
-                let cells = Arc::new(RowCells::new(table.last.load(Ordering::Relaxed)));
-                table.columns.push(Arc::new(KeyCells { column, since, cells: Arc::clone(&cells) }));
-                self.edition += 1;
+                let key = Key { table: name.into(), column, since };
+                // Which values were written so far nobody noted.
+                let cells = Arc::new(RowCells::new(table.last.load(Ordering::Relaxed), Some(key)));
+                table.columns.push(Keyed { cells: Arc::clone(&cells), unlooked: Vec::new() });
                 cells
             }
         };
         Some(marks.into_iter().map(|mark| Row::of(&cells, mark)).collect())
     }
 
-    /// The columns of a table by which somebody reads it.
-    pub(crate) fn columns_of(&self, name: &str) -> &[Arc<KeyCells>] {
-        self.tables.get(name).map_or(&[], |table| &table.columns)
+    /// The column whose cells these are, while it is told apart.
+    fn keyed(&mut self, cells: &Arc<RowCells>) -> Option<&mut Keyed> {
+        let columns = &mut self.tables.get_mut(&cells.key()?.table)?.columns;
+        columns.iter_mut().find(|known| Arc::ptr_eq(&known.cells, cells))
+    }
+
+    /// The rows at whose values in a column nobody has looked, of publications up to a number.
+    pub(crate) fn unlooked(&mut self, cells: &Arc<RowCells>, most: u64) -> Vec<Unlooked> {
+        let all = self.keyed(cells).map(|known| known.unlooked.iter().filter(|row| row.number <= most).copied());
+        all.into_iter().flatten().collect()
+    }
+
+    /// Enters what was found at rows that nobody had looked at. Those that were written again, or forgotten, stay as they are.
+    pub(crate) fn looked(&mut self, cells: &Arc<RowCells>, found: &[(Unlooked, Option<Mark>)]) {
+        let Some(Keyed { cells, unlooked }) = self.keyed(cells) else { return };
+        for (row, mark) in found {
+            let Some(at) = unlooked.iter().position(|known| known == row) else { continue };
+            if let Some(mark) = mark {
+                cells.enter_late(*mark, row.number);
+            }
+            unlooked.swap_remove(at);
+        }
+        cells.set_unlooked(unlooked.iter().map(|row| row.number).max().unwrap_or(0));
     }
 
     /// Enters a publication that names tables; `rows`: what it wrote of them, as far as that is known.
@@ -142,15 +181,18 @@ impl Numbers {
         is_schema_of: impl Fn(u64) -> bool,
     ) {
         for name in names {
-            match self.tables.get(&**name) {
+            match self.tables.get_mut(&**name) {
                 Some(table) => {
                     table.last.store(number, Ordering::Relaxed);
                     if let Some(cells) = &table.rows {
-                        cells.enter(rows.and_then(|rows| rows.of(name)), number);
+                        match rows.and_then(|rows| rows.of(name)) {
+                            Some(rows) => cells.enter(rows, number),
+                            None => cells.enter_unknown(number),
+                        }
                     }
-                    for known in &table.columns {
-                        let rows = rows.filter(|_| is_schema_of(known.since));
-                        known.cells.enter(rows.and_then(|rows| rows.marks_of(name, known)), number);
+                    for known in &mut table.columns {
+                        let rows = rows.filter(|_| is_schema_of(known.key().since));
+                        known.enter(rows.and_then(|rows| rows.of_index(name, known.key().column.index)), number);
                     }
                 }
                 None => {

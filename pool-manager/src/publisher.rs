@@ -18,9 +18,7 @@ use rusqlite::ffi;
 use crate::anchor::Anchor;
 use crate::faults::{self, Mutation, Point};
 use crate::hooks;
-use crate::key_column::Mark;
 use crate::ledger::{Ledger, Noted, Writes};
-use crate::numbers::KeyCells;
 use crate::remains::Witness;
 use crate::row_watch::RowWatch;
 
@@ -83,12 +81,6 @@ impl Publisher {
     pub(crate) fn begin(&self) {
         let follow = self.anchor().is_some_and(|anchor| anchor.ledger().is_some_and(Ledger::wants_rows));
         self.rows.begin(follow);
-    }
-
-    /// Looks at what is committed next, in the open transaction of the connection; `ask` as in [`RowWatch::look_at_keys`].
-    #[inline]
-    pub(crate) fn look(&self, ask: impl FnMut(&Arc<KeyCells>, &[i64], &mut Vec<Mark>) -> bool) {
-        self.rows.look_at_keys(&self.ledger, ask);
     }
 
     /// The connection; null before it is set up.

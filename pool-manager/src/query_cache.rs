@@ -18,6 +18,7 @@ use crate::anchor::{Anchorage, Stamp};
 use crate::error::{Error, Result};
 use crate::faults::{self, Mutation, Point};
 use crate::in_force::InForce;
+use crate::key_look::Undecided;
 use crate::ledger::Reads;
 use crate::query_key::{Key, Name, Names};
 use crate::reads::Seen;
@@ -146,6 +147,18 @@ impl QueryCache {
             },
         )?;
         Some(typed(value))
+    }
+
+    /// Finds out what has to be looked at, by who reads from the database, before it can be told whether the stored result is still true, if
+    /// that would tell.
+    pub(crate) fn undecided(&self, name: Name<'_>, manner: Manner) -> Option<Undecided> {
+        if manner.refresh || !self.anchorage.may_be_undecided() {
+            return None;
+        }
+        let key: &(dyn Names + '_) = &name;
+        let cached = self.results.peek(key)?;
+        let (stamp, reads) = cached.basis.as_ref()?;
+        self.anchorage.undecided(stamp, reads)
     }
 
     /// Returns the stored result if it is still true, or runs `query`, told the moment before it, once for all who ask, and keeps what it

@@ -15,21 +15,17 @@
 //! for which changes are reported does not depend on how SQLite finds the rows. A transaction counts only if it was followed from its first
 //! statement on. What is reported and then rolled back stays in the answer, which costs misses.
 //!
-//! In the same way it is known from which indexes a transaction has removed entries, for `key_watch`, which looks at the rows in the end. What
-//! it has seen is forgotten when anything is written after that.
+//! In the same way it is known from which indexes a transaction has removed entries: what a row has in the first column of another is
+//! what it had before, if it was there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pool_stmt::rusqlite::{Change, StatementConnection};
 
 use crate::faults::{self, Mutation};
-use crate::key_column::Mark;
-use crate::key_watch::KeyMarks;
 use crate::ledger::Ledger;
-use crate::numbers::KeyCells;
 use crate::reads::Schema;
 use crate::remains::Witness;
 use crate::wording::{self, Word};
@@ -74,8 +70,6 @@ pub(crate) struct Written {
     any: bool,
     /// Indexes, by root page, from which entries may have been removed.
     shrunk: Vec<u32>,
-    /// Whether the rows were looked at, and nothing was written since.
-    looked: bool,
 }
 
 /// Rows written of one table.
@@ -84,8 +78,6 @@ struct TableRows {
     /// Its name in lower case.
     table: Box<str>,
     rows: Vec<i64>,
-    /// What they have in columns that somebody reads by.
-    marks: KeyMarks,
 }
 
 impl Written {
@@ -95,22 +87,18 @@ impl Written {
             return Some(&[]);
         }
         let known = !self.any && !self.others.contains(table);
-        known.then(|| self.table(table).map_or(&[][..], |written| &written.rows))
+        let written = || self.rows.iter().find(|written| *written.table == *table);
+        known.then(|| written().map_or(&[][..], |written| &written.rows))
     }
 
-    fn table(&self, table: &str) -> Option<&TableRows> {
-        self.rows.iter().find(|written| *written.table == *table)
-    }
-
-    /// The marks of the values that the rows written of a table, named in lower case, had and have in a column; `None` when nobody knows.
-    pub(crate) fn marks_of(&self, table: &str, cells: &Arc<KeyCells>) -> Option<&[Mark]> {
+    /// The rows written of a table, named in lower case, if all that were there before have kept their entries in one of its indexes; `None`
+    /// when nobody knows.
+    pub(crate) fn of_index(&self, table: &str, index: u32) -> Option<&[i64]> {
         if faults::mutated(Mutation::ForgetsKeys) {
             return Some(&[]);
         }
-        if self.of(table)?.is_empty() {
-            return Some(&[]);
-        }
-        self.table(table).filter(|_| self.looked)?.marks.of(cells)
+        let rows = self.of(table)?;
+        (rows.is_empty() || !self.shrunk.contains(&index)).then_some(rows)
     }
 
     fn clear(&mut self) {
@@ -124,17 +112,6 @@ impl Written {
         }
         self.any = false;
         self.shrunk.clear();
-        self.looked = false;
-    }
-
-    /// Notes that more is written than was looked at.
-    fn goes_on(&mut self) {
-        self.looked = false;
-    }
-
-    /// Tells whether nothing was noted.
-    fn is_blank(&self) -> bool {
-        !self.any && self.count == 0 && self.others.is_empty() && self.shrunk.is_empty()
     }
 }
 
@@ -179,7 +156,6 @@ impl RowWatch {
     /// Notes that a statement which may write rows starts.
     pub(crate) fn starts(&self, text: &[u8]) {
         let Watched { written, known, met, unheard_of } = &mut *self.watched.lock();
-        written.goes_on();
         match known.texts.get(text) {
             Some(Some(Effect { others, shrinks })) => {
                 for table in others {
@@ -215,7 +191,6 @@ impl RowWatch {
         if written.any {
             return;
         }
-        written.goes_on();
         if written.count == MOST_ROWS {
             written.any = true;
             return;
@@ -223,7 +198,7 @@ impl RowWatch {
         let known = written.rows.iter().position(|written| written.table.eq_ignore_ascii_case(table));
         let at = known.unwrap_or_else(|| {
             let table = table.to_ascii_lowercase().into();
-            written.rows.push(TableRows { table, rows: Vec::new(), marks: KeyMarks::default() });
+            written.rows.push(TableRows { table, rows: Vec::new() });
             written.rows.len() - 1
         });
         let rows = &mut written.rows[at].rows;
@@ -238,31 +213,6 @@ impl RowWatch {
         if self.is_following() {
             self.watched.lock().written.others.insert(table.to_ascii_lowercase().into());
         }
-    }
-
-    /// Looks at what the rows written have, at the end of the transaction; `ask`: see [`KeyMarks::look`].
-    pub(crate) fn look_at_keys(
-        &self,
-        ledger: &Ledger,
-        mut ask: impl FnMut(&Arc<KeyCells>, &[i64], &mut Vec<Mark>) -> bool,
-    ) {
-        if !self.is_following() || ledger.edition_of_columns() == 0 {
-            return;
-        }
-        // Taken out, so that what is asked here finds no lock.
-        let mut written = std::mem::take(&mut self.watched.lock().written);
-        if !written.any {
-            let Written { rows, others, shrunk, .. } = &mut written;
-            for TableRows { table, rows, marks } in rows.iter_mut().filter(|written| !written.rows.is_empty()) {
-                if !others.contains(table) {
-                    marks.look(ledger, table, rows, shrunk, &mut ask);
-                }
-            }
-            written.looked = true;
-        }
-        let watched = &mut *self.watched.lock();
-        written.any |= !watched.written.is_blank();
-        watched.written = written;
     }
 
     /// Shows what was written, and the number of the ledger from when the knowledge is; `None` while the transaction is not followed.

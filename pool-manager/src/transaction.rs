@@ -111,7 +111,6 @@ impl<'c> Transaction<'c> {
         if session.has_ended(self.connection.is_autocommit()) {
             return Err(Error::TransactionEnded);
         }
-        self.connection.look();
         session.set_phase(Phase::Committing);
         session.explain(run(self.open.0, &statement!("COMMIT")).map_err(Into::into))
     }

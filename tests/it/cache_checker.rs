@@ -530,8 +530,7 @@ fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
         (Mutation::ForgetsClearing, Stranger::None),
         (Mutation::ForgetsKeys, Stranger::None),
         (Mutation::ForgetsOldValue, Stranger::None),
-        (Mutation::LooksEarly, Stranger::None),
-        (Mutation::LooksOnce, Stranger::None),
+        (Mutation::LooksBefore, Stranger::None),
         (Mutation::IgnoresStrangers, Stranger::Connection),
     ];
     if let Some((role, _)) = role() {

@@ -9,6 +9,7 @@ mod bulk;
 mod cache;
 mod cache_checker;
 mod cache_keys;
+mod cache_looks;
 mod cache_random;
 mod cache_rows;
 mod cache_tables;
