@@ -210,6 +210,7 @@ fn answers_after_a_city_is_found_beside_a_look() -> [Vec<String>; 3] {
 }
 
 /// Runs `check`, here and in a process in which a mistake is made, which has to be found there.
+#[expect(clippy::print_stdout, reason = "one process tells the other")]
 fn found_by(name: &str, mistake: Mutation, check: impl Fn() -> bool) {
     if role().is_some() {
         faults::mutate(mistake);
