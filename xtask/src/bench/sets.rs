@@ -51,6 +51,7 @@ pub(crate) const SETS: &[Set] = &[
             "read-modify-write",
             "query-cache-hit",
             "query-cache-read-mostly",
+            "query-cache-writes",
             "memory-10-connections",
         ],
     },

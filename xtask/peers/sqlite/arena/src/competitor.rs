@@ -48,13 +48,11 @@ pub struct Quirks {
     pub strict: bool,
     /// Cached results of single rows, and of rows with one value, survive writes to other rows, where that can be chosen.
     pub rows: bool,
-    /// Somebody has a cached result of a single row of what is written, and one of rows with one value.
-    pub row_reader: bool,
 }
 
 impl Default for Quirks {
     fn default() -> Self {
-        Self { tested: true, immediate: false, reuse: true, query_cache: true, strict: true, rows: true, row_reader: false }
+        Self { tested: true, immediate: false, reuse: true, query_cache: true, strict: true, rows: true }
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use crate::{
     city::Expected,
     competitor::{Competitor, Failure, Place, Totals},
-    mix::{Caller, Kind},
+    mix::Caller,
 };
 
 const SETTLING: u8 = 0;
@@ -31,7 +31,7 @@ const OVER: u8 = 2;
 struct Tally {
     done: u64,
     busy: u64,
-    /// Nanoseconds each operation took, where somebody wants to know; of mixed ones, each read.
+    /// Nanoseconds each operation took, where somebody wants to know; of mixed ones, those that are timed.
     waits: Option<Histogram<u64>>,
     written: Totals,
     failure: Option<String>,
@@ -108,7 +108,7 @@ async fn sit<C: Competitor>(
 ) -> Tally {
     let waits = timed.then(|| Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("BUG: the bounds are in order"));
     let mut tally = Tally { done: 0, busy: 0, waits, written: Totals::default(), failure: None };
-    let mixed = caller.is_mixed();
+    let only = caller.timed();
     loop {
         let counting = match stage.load(Relaxed) {
             OVER => break,
@@ -118,7 +118,7 @@ async fn sit<C: Competitor>(
         match caller.next(&expected).await {
             Ok(kind) => {
                 tally.done += counting;
-                let counts = counting == 1 && (kind == Kind::Read || !mixed);
+                let counts = counting == 1 && only.is_none_or(|only| only == kind);
                 if let (true, Some(asked), Some(waits)) = (counts, asked, &mut tally.waits) {
                     waits.saturating_record(asked.elapsed().as_nanos() as u64);
                 }

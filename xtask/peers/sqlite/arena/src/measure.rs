@@ -62,7 +62,7 @@ pub(crate) fn measure<C: Competitor>(order: &Order, quirks: Quirks) -> Result<Ve
 
         let crowd = crowd::work(&runtime, callers?, &expected, order.time, scenario.timed)?;
         runtime.block_on(mix::audit(&mut first, scenario.mix, crowd.written))?;
-        if crowd.done == 0 && scenario.figures == Figures::Time {
+        if crowd.done == 0 && matches!(scenario.figures, Figures::Time | Figures::Median) {
             return Err(Failure::Other("nothing was done in the time".into()));
         }
         figures.extend(said(order, scenario, &crowd));
@@ -76,6 +76,9 @@ fn said(order: &Order, scenario: &Scenario, crowd: &Crowd) -> Vec<Figure> {
     if scenario.figures == Figures::Time {
         let time = crowd.elapsed.as_nanos() as f64 / crowd.done as f64;
         say(scenario.metric, "ns", Better::Lower, time);
+    } else if scenario.figures == Figures::Median {
+        let median = crowd.waits.as_ref().map(|waits| waits.value_at_quantile(0.5));
+        say(scenario.metric, "ns", Better::Lower, median.unwrap_or(0) as f64);
     } else {
         let rate = crowd.done as f64 / crowd.elapsed.as_secs_f64();
         say(scenario.metric, "1/s", Better::Higher, rate);
@@ -91,7 +94,7 @@ fn said(order: &Order, scenario: &Scenario, crowd: &Crowd) -> Vec<Figure> {
             say(metric, "us", Better::Lower, waits.value_at_quantile(share) as f64 / 1_000.0);
         }
     }
-    if matches!(scenario.mix, Mix::Insert | Mix::Mixed | Mix::Increment | Mix::ReadMostly) {
+    if matches!(scenario.mix, Mix::Insert | Mix::Mixed | Mix::Increment | Mix::ReadMostly | Mix::Beside) {
         let asked = (crowd.done + crowd.busy).max(1);
         say("errors_busy", "%", Better::Lower, 100.0 * crowd.busy as f64 / asked as f64);
     }
@@ -130,9 +133,14 @@ mod tests {
 
     #[test]
     fn whoever_answers_and_writes_as_asked_has_figures() {
-        for scenario in
-            ["read-point-sequential", "read-range-1000", "write-64-normal", "mixed-90-10", "query-cache-read-mostly"]
-        {
+        for scenario in [
+            "read-point-sequential",
+            "read-range-1000",
+            "write-64-normal",
+            "mixed-90-10",
+            "query-cache-read-mostly",
+            "query-cache-writes",
+        ] {
             assert_eq!(failure::<NOTHING>(scenario), None, "{scenario}");
         }
     }

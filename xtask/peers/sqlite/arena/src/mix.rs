@@ -26,6 +26,8 @@ pub(crate) enum Mix {
     CachedRange,
     /// Half point reads of popular cities, half countries, one write in a thousand.
     ReadMostly,
+    /// Writes to single rows, and after sixteen of them a cached read: of a row, or of a country.
+    Beside,
 }
 
 /// What an operation was.
@@ -51,9 +53,13 @@ impl<C: Competitor> Caller<C> {
         Self { competitor, mix, random: Random::new(number), texts, written: Totals::default(), count: 0 }
     }
 
-    /// Tells whether some of what is asked for reads and some writes.
-    pub(crate) fn is_mixed(&self) -> bool {
-        matches!(self.mix, Mix::Mixed | Mix::ReadMostly)
+    /// Which operations are timed, where some of what is asked for reads and some writes.
+    pub(crate) fn timed(&self) -> Option<Kind> {
+        match self.mix {
+            Mix::Mixed | Mix::ReadMostly => Some(Kind::Read),
+            Mix::Beside => Some(Kind::Write),
+            _ => None,
+        }
     }
 
     /// Asks for the next thing.
@@ -83,22 +89,36 @@ impl<C: Competitor> Caller<C> {
             Mix::CachedPoint => check(self.competitor.cached_point(1).await? == expected.point(1)),
             Mix::CachedRange => check(self.competitor.cached_range(1).await? == expected.range(1)),
             Mix::ReadMostly => match self.random.up_to(2_000) {
-                1 | 2 => {
-                    self.competitor.visit(self.random.up_to(ROWS)).await?;
-                    self.written.visits += 1;
-                    Ok(Kind::Write)
-                }
-                odd if odd % 2 == 1 => {
-                    let id = self.random.zipf(ROWS);
-                    check(self.competitor.cached_point(id).await? == expected.point(id))
-                }
-                _ => {
-                    let country = self.random.up_to(COUNTRIES);
-                    let answer = self.competitor.cached_country(country).await?;
-                    check((answer.cities, answer.people) == expected.country(country))
-                }
+                1 | 2 => self.visit().await,
+                odd if odd % 2 == 1 => self.cached_point(expected).await,
+                _ => self.cached_country(expected).await,
             },
+            Mix::Beside => {
+                self.count += 1;
+                match self.count % 34 {
+                    0 => self.cached_point(expected).await,
+                    17 => self.cached_country(expected).await,
+                    _ => self.visit().await,
+                }
+            }
         }
+    }
+
+    async fn visit(&mut self) -> Result<Kind, Failure> {
+        self.competitor.visit(self.random.up_to(ROWS)).await?;
+        self.written.visits += 1;
+        Ok(Kind::Write)
+    }
+
+    async fn cached_point(&mut self, expected: &Expected) -> Result<Kind, Failure> {
+        let id = self.random.zipf(ROWS);
+        check(self.competitor.cached_point(id).await? == expected.point(id))
+    }
+
+    async fn cached_country(&mut self, expected: &Expected) -> Result<Kind, Failure> {
+        let country = self.random.up_to(COUNTRIES);
+        let answer = self.competitor.cached_country(country).await?;
+        check((answer.cities, answer.people) == expected.country(country))
     }
 
     async fn point(&mut self, expected: &Expected) -> Result<Kind, Failure> {
@@ -120,7 +140,7 @@ pub(crate) async fn audit<C: Competitor>(competitor: &mut C, mix: Mix, written: 
     if found != written {
         return Err(Failure::Other(format!("acknowledged {written:?}, but in the database is {found:?}")));
     }
-    if mix == Mix::ReadMostly {
+    if matches!(mix, Mix::ReadMostly | Mix::Beside) {
         let mut visits = 0;
         for country in 1..=COUNTRIES {
             visits += competitor.cached_country(country).await?.visits;

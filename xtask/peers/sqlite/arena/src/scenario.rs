@@ -9,6 +9,8 @@ use crate::mix::Mix;
 pub(crate) enum Figures {
     /// Nanoseconds an operation, of one caller.
     Time,
+    /// Nanoseconds of the operations that are timed, of one caller, by their median.
+    Median,
     /// Operations a second and how evenly they fell, of many callers.
     Throughput,
     /// Operations a second, as a point of a curve over the number of callers.
@@ -58,6 +60,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     alone("query-cache-hit", Mix::CachedPoint),
     Scenario { metric: "time_1000_rows", ..alone("query-cache-hit", Mix::CachedRange) },
     Scenario { timed: false, ..crowd("query-cache-read-mostly", Mix::ReadMostly, 64) },
+    Scenario { figures: Figures::Median, timed: true, ..alone("query-cache-writes", Mix::Beside) },
     curve("read-point-scaling", Mix::Point, 1, "throughput_1"),
     curve("read-point-scaling", Mix::Point, 2, "throughput_2"),
     curve("read-point-scaling", Mix::Point, 4, "throughput_4"),
@@ -91,7 +94,7 @@ pub const WRITES: &[&str] =
     &["write-64-normal", "write-64-full", "write-single", "mixed-90-10", "read-modify-write", "write-scaling"];
 
 /// Scenarios of the query cache; who has none runs the query.
-pub const CACHED: &[&str] = &["query-cache-hit", "query-cache-read-mostly"];
+pub const CACHED: &[&str] = &["query-cache-hit", "query-cache-read-mostly", "query-cache-writes"];
 
 #[cfg(test)]
 mod tests {

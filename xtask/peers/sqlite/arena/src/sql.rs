@@ -8,9 +8,6 @@ pub const POINT: &str = "SELECT name, population FROM city WHERE id = ?1";
 /// The same row as one of a range of keys: which single row it is can't be told from the text.
 pub const POINT_AS_RANGE: &str = "SELECT name, population FROM city WHERE id BETWEEN ?1 AND ?1";
 
-/// One row of what is written by [`INSERT`].
-pub const ENTRY: &str = "SELECT value FROM entry WHERE id = ?1";
-
 /// A thousand rows from a key on: name and population.
 pub const RANGE: &str = "SELECT name, population FROM city WHERE id >= ?1 ORDER BY id LIMIT 1000";
 

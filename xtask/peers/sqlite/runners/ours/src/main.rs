@@ -27,7 +27,6 @@ fn ours() -> Vec<Entrant> {
     let usual = Quirks::default();
     let uncached = Quirks { query_cache: false, ..usual };
     let tables = Quirks { rows: false, ..usual };
-    let watched = Quirks { row_reader: true, ..usual };
     let alone = Quirks { strict: false, ..usual };
     let anew = Quirks { reuse: false, ..usual };
     vec![
@@ -35,8 +34,7 @@ fn ours() -> Vec<Entrant> {
         Entrant::new::<OursBlocking>("ours (blocking)", usual, &[READS, REUSE, OPENING, WRITES, CACHED]),
         Entrant::new::<Ours>("ours (statements anew)", anew, &[REUSE]),
         Entrant::new::<Ours>("ours (no query cache)", uncached, &[READS, WRITES, CACHED]),
-        Entrant::new::<Ours>("ours (whole tables)", tables, &[&["query-cache-read-mostly"]]),
-        Entrant::new::<Ours>("ours (with a reader of rows)", watched, &[WRITES]),
+        Entrant::new::<Ours>("ours (whole tables)", tables, &[&["query-cache-read-mostly", "query-cache-writes"]]),
         Entrant::new::<OursBlocking>("ours (external_writers = none)", alone, &[&["query-cache-hit"]]),
     ]
 }

@@ -32,14 +32,7 @@ fn open(site: &Site) -> Result<DatabaseManager, Failure> {
         .statement_cache_size(sql::STATEMENTS)
         .enable_query_cache(site.quirks.query_cache)
         .external_writers(if site.quirks.strict { ExternalWriters::Strict } else { ExternalWriters::None });
-    let db = DatabaseManager::builder().path(&site.path).config(config).build().map_err(failure)?;
-    if site.quirks.row_reader {
-        let query = |conn: &Connection| Ok(conn.prepare_cached(sql::ENTRY)?.exists([1])?);
-        db.blocking().execute_cached("an entry", None, query).map_err(failure)?;
-        let query = |conn: &Connection| Ok(work::country(conn, 1)?);
-        db.blocking().execute_cached("a country", None, query).map_err(failure)?;
-    }
-    Ok(db)
+    DatabaseManager::builder().path(&site.path).config(config).build().map_err(failure)
 }
 
 /// Tells waiting in vain from all other errors.
