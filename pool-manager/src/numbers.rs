@@ -22,7 +22,10 @@ const MOST_ROW_TABLES: usize = 1_000;
 const MOST_TABLE_COLUMNS: usize = 8;
 const MOST_COLUMNS: usize = 1_000;
 
-/// How many rows wait at most for who looks at what they have in a column. With more, whoever reads by it runs the query again.
+/// How many rows wait for who looks at what they have in a column: as many as there are values that results depend on, within these bounds. With
+/// more, whoever reads by it runs the query again. A look costs an eighth of running a small query by a value, and serves all who read by
+/// the column; so whatever comes, it costs little more than what it may save.
+const FEWEST_UNLOOKED: usize = 16;
 const MOST_UNLOOKED: usize = 64;
 
 /// How many tables are told apart.
@@ -77,10 +80,12 @@ impl Keyed {
 
     /// Notes rows; tells whether there was room.
     fn note(&mut self, rows: &[i64], number: u64) -> bool {
+        // Each value that a result depends on has a reference.
+        let room = Arc::strong_count(&self.cells).clamp(FEWEST_UNLOOKED, MOST_UNLOOKED);
         for row in rows {
             match self.unlooked.iter().position(|known| known.row == *row) {
                 Some(at) => self.unlooked[at].number = number,
-                None if self.unlooked.len() == MOST_UNLOOKED => return false,
+                None if self.unlooked.len() >= room => return false,
                 None => self.unlooked.push(Unlooked { row: *row, number }),
             }
         }
