@@ -2,18 +2,18 @@
 //!
 //! Owns names and documentation, for async callers and for threads; the work is `cached`'s.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Row, ToSql};
+use rusqlite::Row;
 
 use crate::blocking::Blocking;
+use crate::cached_query::CachedQuery;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::manager::DatabaseManager;
+use crate::parameters::{ParameterList, Parameters};
 use crate::query_cache::Manner;
-use crate::query_key::bytes_of_parameters;
 
 /// Choices of one cached call. The default is that of [`execute_cached`](DatabaseManager::execute_cached) without a time to live of its own.
 ///
@@ -107,7 +107,7 @@ impl DatabaseManager {
     }
 
     /// Returns the rows of a query, each made into a value by `map`, from the cache as long as nothing it read has changed. The key is
-    /// the text with its parameters: there is none to invent.
+    /// the text with its parameters: there is none to invent. [`Parameters`] are passed as to rusqlite's own calls.
     ///
     /// What `map` *captures* is not looked at, as for [`execute_cached`](Self::execute_cached).
     ///
@@ -115,31 +115,32 @@ impl DatabaseManager {
     ///
     /// As [`execute_cached`](Self::execute_cached); a parameter that can't be turned into a value.
     ///
+    /// # Panics
+    ///
+    /// When the future is polled after it has ended, or when `map` panics.
+    ///
     /// ```
-    /// use pool_manager::rusqlite::params;
+    /// use pool_manager::rusqlite::named_params;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> pool_manager::Result<()> {
     /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
     /// db.execute_with_pool(|conn| Ok(conn.execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y')")?)).await?;
-    /// let names = db.query_cached("SELECT b FROM t WHERE a > ?1", params![1], |row| row.get::<_, String>(0)).await?;
+    /// let names = db.query_cached("SELECT b FROM t WHERE a > ?1", [1], |row| row.get::<_, String>(0)).await?;
     /// assert_eq!(*names, ["y"]);
+    /// let all = "SELECT b FROM t WHERE a >= :least";
+    /// let names = db.query_cached(all, named_params! { ":least": 1 }, |row| row.get::<_, String>(0)).await?;
+    /// assert_eq!(*names, ["x", "y"]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn query_cached<'a, T, F>(
-        &'a self,
-        sql: &'a str,
-        parameters: &[&dyn ToSql],
-        map: F,
-    ) -> impl Future<Output = Result<Arc<Vec<T>>>> + Send + use<'a, T, F>
+    pub fn query_cached<'a, T, F>(&'a self, sql: &'a str, parameters: impl Parameters, map: F) -> CachedQuery<'a, T, F>
     where
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        // Parameters are borrowed and need not be `Send`, so they are looked at before anything waits.
-        let parameters = bytes_of_parameters(parameters);
-        async move { self.engine().query_cached(sql, parameters?, map).await }
+        // Parameters may be borrowed and need not be `Send`, so they are looked at before anything waits.
+        CachedQuery::new(self.engine(), sql, ParameterList::of(&parameters), map)
     }
 
     /// Drops the cached results of a key, whatever their types; for those of [`query_cached`](Self::query_cached) the key is the text, and all
@@ -185,11 +186,11 @@ impl Blocking<'_> {
     /// # Errors
     ///
     /// As [`DatabaseManager::query_cached`].
-    pub fn query_cached<T, F>(&self, sql: &str, parameters: &[&dyn ToSql], map: F) -> Result<Arc<Vec<T>>>
+    pub fn query_cached<T, F>(&self, sql: &str, parameters: impl Parameters, map: F) -> Result<Arc<Vec<T>>>
     where
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
     {
-        self.engine().query_cached_blocking(sql, bytes_of_parameters(parameters)?, map)
+        self.engine().query_cached_blocking(sql, &ParameterList::of(&parameters)?, map)
     }
 }

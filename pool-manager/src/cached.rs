@@ -5,15 +5,15 @@
 use std::sync::Arc;
 
 use rusqlite::Row;
-use rusqlite::types::Value;
 
 use crate::anchor::Stamp;
 use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::key_look::Undecided;
+use crate::parameters::{ParameterList, Values};
 use crate::query_cache::{Manner, QueryCache};
-use crate::query_key::{Kind, Name, values_of};
+use crate::query_key::{Kind, Name};
 use crate::reads::Seen;
 use crate::session::Use;
 use crate::volatile::Volatile;
@@ -64,60 +64,65 @@ impl Engine {
         }
     }
 
-    /// Answers from the query cache, or runs the query of a text.
-    pub(crate) async fn query_cached<T, F>(
+    /// The rows of a query of a text, if the query cache has them.
+    #[inline]
+    pub(crate) fn query_hit<T, F>(&self, sql: &str, parameters: &ParameterList, map: &F) -> Option<Arc<Vec<T>>>
+    where
+        T: Send + Sync + 'static,
+        F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
+    {
+        let kind = Kind::of_map::<T, F>(map);
+        let (cache, kind) = self.cached_under(sql, kind.as_ref())?;
+        cache.hit(Name { text: sql, parameters: parameters.bytes(), kind }, Manner::default())
+    }
+
+    /// Runs the query of a text, or waits for who does.
+    pub(crate) async fn query_missed<T, F>(
         self: &Arc<Self>,
         sql: &str,
-        parameters: Vec<u8>,
+        parameters: ParameterList,
         map: F,
     ) -> Result<Arc<Vec<T>>>
     where
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.open_or_closed()?;
-        tokio::task::consume_budget().await;
         let kind = Kind::of_map::<T, F>(&map);
-        match self.cached_under(sql, kind.as_ref()) {
-            None => {
-                let (text, values) = (Box::<str>::from(sql), given(&parameters));
-                let query = move |connection: &Connection| rows(connection, &text, values, map);
-                self.call(Use::Read, query).await.map(Arc::new)
-            }
+        let (text, values) = (Box::<str>::from(sql), parameters.values());
+        let query = move |connection: &Connection| rows(connection, &text, values, map);
+        match self.kept_under(kind.as_ref()) {
+            None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
-                let name = Name { text: sql, parameters: &parameters, kind };
+                let name = Name { text: sql, parameters: parameters.bytes(), kind };
                 let manner = Manner::default();
-                if let Some(value) = cache.hit(name, manner) {
-                    return Ok(value);
-                }
-                let (text, values) = (Box::<str>::from(sql), given(&parameters));
-                let query = move |connection: &Connection| rows(connection, &text, values, map);
                 self.look_first(cache, name, manner).await?;
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
         }
     }
 
-    pub(crate) fn query_cached_blocking<T, F>(&self, sql: &str, parameters: Vec<u8>, map: F) -> Result<Arc<Vec<T>>>
+    pub(crate) fn query_cached_blocking<T, F>(
+        &self,
+        sql: &str,
+        parameters: &ParameterList,
+        map: F,
+    ) -> Result<Arc<Vec<T>>>
     where
         T: Send + Sync + 'static,
         F: Fn(&Row<'_>) -> rusqlite::Result<T> + 'static,
     {
         self.open_or_closed()?;
+        if let Some(rows) = self.query_hit(sql, parameters, &map) {
+            return Ok(rows);
+        }
         let kind = Kind::of_map::<T, F>(&map);
-        match self.cached_under(sql, kind.as_ref()) {
-            None => {
-                let values = given(&parameters);
-                self.call_blocking(Use::Read, |connection| rows(connection, sql, values, map)).map(Arc::new)
-            }
+        let values = parameters.values();
+        let query = move |connection: &Connection| rows(connection, sql, values, map);
+        match self.kept_under(kind.as_ref()) {
+            None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
-                let name = Name { text: sql, parameters: &parameters, kind };
+                let name = Name { text: sql, parameters: parameters.bytes(), kind };
                 let manner = Manner::default();
-                if let Some(value) = cache.hit(name, manner) {
-                    return Ok(value);
-                }
-                let values = given(&parameters);
-                let query = move |connection: &Connection| rows(connection, sql, values, map);
                 self.look_first_blocking(cache, name, manner)?;
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
@@ -141,17 +146,20 @@ impl Engine {
         }
     }
 
-    /// Which cache keeps the results of a query, and under what; `None` where none can.
+    /// Which cache keeps the results of a query, and under what; `None` where none can. Called once a call: it tells of what is not kept.
     #[inline]
     fn cached_under<'k>(&self, key: &str, kind: Option<&'k Kind>) -> Option<(&QueryCache, &'k Kind)> {
+        if kind.is_none() && self.query_cache().is_enabled() {
+            self.query_cache().not_kept(key, &Volatile::Closure);
+        }
+        self.kept_under(kind)
+    }
+
+    /// The same, and tells nobody.
+    #[inline]
+    fn kept_under<'k>(&self, kind: Option<&'k Kind>) -> Option<(&QueryCache, &'k Kind)> {
         let cache = self.query_cache();
-        if !cache.is_enabled() {
-            return None;
-        }
-        if kind.is_none() {
-            cache.not_kept(key, &Volatile::Closure);
-        }
-        Some((cache, kind?))
+        if cache.is_enabled() { Some((cache, kind?)) } else { None }
     }
 }
 
@@ -162,19 +170,14 @@ fn look(undecided: Undecided) -> impl FnOnce(&Connection) -> Result<()> {
     }
 }
 
-/// The values of parameters that were written down for a key.
-fn given(parameters: &[u8]) -> Vec<Value> {
-    values_of(parameters).unwrap_or_else(|| panic!("BUG: what was written down can't be read back"))
-}
-
 fn rows<T>(
     connection: &Connection,
     sql: &str,
-    values: Vec<Value>,
+    values: Values,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let mut found = values.query(&mut statement)?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         rows.push(map(row)?);

@@ -92,6 +92,7 @@ mod bulletin;
 mod busy;
 mod cache_calls;
 mod cached;
+mod cached_query;
 mod call_options;
 mod changes;
 mod chosen;
@@ -128,6 +129,7 @@ mod manager;
 mod memory_ledgers;
 mod nesting;
 mod numbers;
+mod parameters;
 mod parking;
 mod place;
 mod pooled;
@@ -168,6 +170,7 @@ mod writing;
 pub use blocking::Blocking;
 pub use builder::DatabaseManagerBuilder;
 pub use cache_calls::CacheOptions;
+pub use cached_query::CachedQuery;
 pub use call_options::CallOptions;
 pub use changes::{Changed, Changes};
 pub use clock::{Clock, ManualClock};
@@ -175,6 +178,7 @@ pub use connection::Connection;
 pub use error::{Error, Result};
 pub use factory::PoolFactory;
 pub use manager::DatabaseManager;
+pub use parameters::{ParameterList, Parameters};
 pub use pool_config::{
     self, Change, ExternalWriters, Key, LiveConfig, Origin, PoolConfig, PoolConfigBuilder, Preset, Reload, Synchronous,
     Watch, WatchOptions, WorkPlacement,

@@ -283,7 +283,7 @@ impl QueryCache {
         all.truncate(limit);
         let hot = |(key, cached): &(Key, Arc<Cached>)| {
             let (sql, parameters) = key.query()?;
-            Some(HotQuery { hits: cached.hits.load(Ordering::Relaxed), ..HotQuery::new(sql, parameters) })
+            Some(HotQuery::hit(sql, parameters, cached.hits.load(Ordering::Relaxed)))
         };
         all.iter().filter_map(hot).collect()
     }

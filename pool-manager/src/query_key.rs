@@ -7,11 +7,11 @@ use std::any::{Any, TypeId};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Row, ToSql};
+use rusqlite::Row;
 
 use crate::connection::Connection;
 use crate::error::Result;
+use crate::parameters::Values;
 
 /// The key of a result as it is kept.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Key {
 pub(crate) struct Name<'a> {
     /// Borrowed: it would be copied in one piece just after it was written in several, which the processor can't do at once.
     pub(crate) kind: &'a Kind,
-    /// Values of parameters, one after the other.
+    /// A list of parameters, as it is written down.
     pub(crate) parameters: &'a [u8],
     pub(crate) text: &'a str,
 }
@@ -125,87 +125,8 @@ fn pointer_in<P: 'static, F: 'static>(value: &F) -> Option<&P> {
     if TypeId::of::<F>() == TypeId::of::<P>() { (value as &dyn Any).downcast_ref() } else { None }
 }
 
-/// Reads the values back that [`bytes_of`] has written.
-pub(crate) fn values_of(mut bytes: &[u8]) -> Option<Vec<Value>> {
-    let mut values = Vec::new();
-    while let Some((kind, rest)) = bytes.split_first() {
-        bytes = rest;
-        let mut take = |length: usize| {
-            let (content, rest) = bytes.split_at_checked(length)?;
-            bytes = rest;
-            Some(content)
-        };
-        let mut number = || take(8)?.try_into().ok().map(u64::from_le_bytes);
-        values.push(match kind {
-            0 => Value::Null,
-            1 => Value::Integer(number()?.cast_signed()),
-            2 => Value::Real(f64::from_bits(number()?)),
-            _ => {
-                let length = usize::try_from(number()?).ok()?;
-                let content = take(length)?.to_vec();
-                if *kind == 3 { Value::Text(String::from_utf8(content).ok()?) } else { Value::Blob(content) }
-            }
-        });
-    }
-    Some(values)
-}
-
 /// A function pointer that can make a value of a row.
 type MapPointer<T> = fn(&Row<'_>) -> rusqlite::Result<T>;
-
-/// Writes values down one after the other, so that no two lists give the same bytes.
-pub(crate) fn bytes_of(values: &[Value]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(values.len() * MOST_OF_A_NUMBER);
-    values.iter().for_each(|value| write(value.into(), &mut bytes));
-    bytes
-}
-
-/// The same for parameters of a call, without making values of them that a hit has no use for.
-///
-/// # Errors
-///
-/// When one can't be turned into a value.
-pub(crate) fn bytes_of_parameters(parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(parameters.len() * MOST_OF_A_NUMBER);
-    for parameter in parameters {
-        match parameter.to_sql()? {
-            ToSqlOutput::Borrowed(value) => {
-                if let ValueRef::Text(_) = value {
-                    // Else it could not be read back.
-                    value.as_str()?;
-                }
-                write(value, &mut bytes);
-            }
-            ToSqlOutput::Owned(value) => write((&value).into(), &mut bytes),
-            _ => return Err(not_plain()),
-        }
-    }
-    Ok(bytes)
-}
-
-/// What is said of a parameter that is no value.
-pub(crate) fn not_plain() -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure("a parameter must be a plain value".into())
-}
-
-/// How many bytes a number takes.
-const MOST_OF_A_NUMBER: usize = 9;
-
-#[inline]
-fn write(value: ValueRef<'_>, bytes: &mut Vec<u8>) {
-    let (kind, content): (u8, &[u8]) = match value {
-        ValueRef::Null => (0, &[]),
-        ValueRef::Integer(number) => (1, &number.to_le_bytes()),
-        ValueRef::Real(number) => (2, &number.to_bits().to_le_bytes()),
-        ValueRef::Text(text) => (3, text),
-        ValueRef::Blob(blob) => (4, blob),
-    };
-    bytes.push(kind);
-    if kind > 2 {
-        bytes.extend((content.len() as u64).to_le_bytes());
-    }
-    bytes.extend(content);
-}
 
 #[inline]
 fn is_boxed<T: 'static>(closure: TypeId) -> bool {
@@ -246,8 +167,8 @@ impl Key {
     }
 
     /// The query whose text is the key, and its parameters.
-    pub(crate) fn query(&self) -> Option<(&str, Vec<Value>)> {
-        if self.kind.is_sql { Some((&self.text, values_of(&self.parameters)?)) } else { None }
+    pub(crate) fn query(&self) -> Option<(&str, Values)> {
+        if self.kind.is_sql { Some((&self.text, Values::from_bytes(&self.parameters)?)) } else { None }
     }
 
     /// The bytes it takes on the heap.
@@ -317,25 +238,3 @@ impl PartialEq for Key {
 }
 
 impl Eq for Key {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_come_back_from_the_bytes_of_a_key() {
-        let values = vec![
-            Value::Null,
-            Value::Integer(i64::MIN),
-            Value::Real(-0.1),
-            Value::Text("\u{e9}, and more".to_owned()),
-            Value::Text(String::new()),
-            Value::Blob(vec![0, 255, 1]),
-        ];
-        let bytes = bytes_of(&values);
-        let parameters: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
-        assert_eq!(bytes_of_parameters(&parameters).ok().as_ref(), Some(&bytes));
-        assert_eq!(values_of(&bytes), Some(values));
-        assert_eq!(values_of(&bytes[..bytes.len() - 1]), None);
-    }
-}

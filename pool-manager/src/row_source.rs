@@ -9,13 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{Row, ffi};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::Connection;
 use crate::engine::{Engine, Lease};
 use crate::error::Result;
+use crate::parameters::Values;
 use crate::place::{CancelOnDrop, Link, start_apart};
 use crate::session::Use;
 
@@ -31,7 +32,7 @@ const CHUNKS: usize = 2;
 /// A query and what makes values of its rows.
 pub(crate) struct Query<F> {
     pub(crate) sql: String,
-    pub(crate) values: Vec<Value>,
+    pub(crate) values: Values,
     pub(crate) map: F,
 }
 
@@ -104,7 +105,7 @@ where
     let columns = statement.column_count();
     let mut since = Instant::now();
     let mut bytes = 0;
-    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let mut found = values.query(&mut statement)?;
     while let Some(row) = found.next()? {
         bytes += size_of_row(row, columns);
         rows.push(map(row)?);

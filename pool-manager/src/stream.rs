@@ -10,16 +10,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
-use rusqlite::types::{ToSqlOutput, Value};
-use rusqlite::{Row, ToSql};
+use rusqlite::Row;
 
 use crate::blocking::Blocking;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fork::Bound;
 use crate::manager::DatabaseManager;
+use crate::parameters::{ParameterList, Parameters};
 use crate::parking;
-use crate::query_key::not_plain;
 use crate::row_source::{Query, Source};
 
 /// The rows of a query, one after another; from [`DatabaseManager::read_stream`].
@@ -158,7 +157,7 @@ impl DatabaseManager {
     /// All rows are of one state of the database, the newest when the query began, whatever is committed meanwhile. The query runs on a
     /// blocking thread, a little ahead of the consumer, and waits for it; as long as it goes on the log can't be emptied, and where a
     /// database is not in WAL mode (in memory, too) nobody can write. Dropping the stream interrupts the query at once. A panic of `map`
-    /// goes on in the consumer.
+    /// goes on in the consumer. [`Parameters`] are passed as to rusqlite's own calls.
     ///
     /// # Errors
     ///
@@ -166,27 +165,25 @@ impl DatabaseManager {
     /// `map` returns, and [`Error::Interrupted`] when the pool is closed and its deadline has passed.
     ///
     /// ```
-    /// use pool_manager::rusqlite::params;
-    ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> pool_manager::Result<()> {
     /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
     /// # db.write(|tx| Ok(tx.execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'z')")?)).await?;
-    /// let mut names = db.read_stream("SELECT b FROM t WHERE a > ?1 ORDER BY a", params![1], |row| row.get::<_, String>(0));
+    /// let mut names = db.read_stream("SELECT b FROM t WHERE a > ?1 ORDER BY a", [1], |row| row.get::<_, String>(0));
     /// while let Some(name) = names.next().await {
     ///     println!("{}", name?);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn read_stream<T, F>(&self, sql: impl Into<String>, parameters: &[&dyn ToSql], map: F) -> RowStream<T>
+    pub fn read_stream<T, F>(&self, sql: impl Into<String>, parameters: impl Parameters, map: F) -> RowStream<T>
     where
         T: Send + 'static,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
+        let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), ParameterList::of(&parameters));
         RowStream::new(self.engine(), async move {
-            let query = Query { sql, values: values?, map };
+            let query = Query { sql, values: values?.values(), map };
             engine.may_produce()?;
             let lease = engine.lease().await?;
             engine.produce(lease, query)
@@ -205,30 +202,21 @@ impl Blocking<'_> {
     /// ```
     /// # let db = pool_manager::DatabaseManager::open(":memory:")?;
     /// let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
-    /// let first: Vec<i64> = db.blocking().read_stream(numbers, &[], |row| row.get(0)).take(3).collect::<Result<_, _>>()?;
+    /// let first: Vec<i64> = db.blocking().read_stream(numbers, (), |row| row.get(0)).take(3).collect::<Result<_, _>>()?;
     /// assert_eq!(first, [1, 2, 3]);
     /// # Ok::<(), pool_manager::Error>(())
     /// ```
-    pub fn read_stream<T, F>(&self, sql: impl Into<String>, parameters: &[&dyn ToSql], map: F) -> RowIter<T>
+    pub fn read_stream<T, F>(&self, sql: impl Into<String>, parameters: impl Parameters, map: F) -> RowIter<T>
     where
         T: Send + 'static,
         F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), values(parameters));
+        let (engine, sql, values) = (Arc::clone(self.engine()), sql.into(), ParameterList::of(&parameters));
         RowIter(RowStream::new(self.engine(), async move {
-            let query = Query { sql, values: values?, map };
+            let query = Query { sql, values: values?.values(), map };
             engine.may_produce()?;
             let lease = engine.lease_blocking()?;
             engine.produce(lease, query)
         }))
     }
-}
-
-fn values(parameters: &[&dyn ToSql]) -> Result<Vec<Value>> {
-    let value = |parameter: &&dyn ToSql| match parameter.to_sql()? {
-        ToSqlOutput::Owned(value) => Ok(value),
-        ToSqlOutput::Borrowed(value) => Ok(Value::try_from(value)?),
-        _ => Err(not_plain()),
-    };
-    Ok(parameters.iter().map(value).collect::<rusqlite::Result<_>>()?)
 }

@@ -5,14 +5,14 @@
 
 use std::time::{Duration, Instant};
 
+use rusqlite::Row;
 use rusqlite::types::Value;
-use rusqlite::{Row, ToSql};
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::Blocking;
 use crate::error::Result;
 use crate::manager::DatabaseManager;
-use crate::query_key::bytes_of;
+use crate::parameters::{ParameterList, Parameters, Values};
 
 /// A query whose result is cached, with its parameters; from [`DatabaseManager::hot_queries`].
 ///
@@ -25,6 +25,9 @@ pub struct HotQuery {
     /// Its parameters, in order.
     #[serde(with = "plain")]
     pub parameters: Vec<Value>,
+    /// The names of its parameters, in the same order; empty where they are given by position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// How often the result was asked for while it was cached; approximately, where several threads ask at once.
     pub hits: u64,
 }
@@ -32,7 +35,22 @@ pub struct HotQuery {
 impl HotQuery {
     /// Names a query that is to be warmed.
     pub fn new(sql: impl Into<String>, parameters: impl Into<Vec<Value>>) -> Self {
-        Self { sql: sql.into(), parameters: parameters.into(), hits: 0 }
+        Self { sql: sql.into(), parameters: parameters.into(), names: Vec::new(), hits: 0 }
+    }
+
+    pub(crate) fn hit(sql: &str, parameters: Values, hits: u64) -> Self {
+        let Values { names, values } = parameters;
+        Self { sql: sql.to_owned(), parameters: values, names, hits }
+    }
+}
+
+/// Its own parameters.
+impl Parameters for &HotQuery {
+    fn list(&self, list: &mut ParameterList) -> rusqlite::Result<()> {
+        if self.names.is_empty() {
+            return self.parameters.list(list);
+        }
+        self.names.iter().zip(&self.parameters).try_for_each(|(name, value)| list.push_named(name, value))
     }
 }
 
@@ -124,7 +142,7 @@ impl DatabaseManager {
                 warmed.left += 1;
                 continue;
             }
-            let done = self.engine().query_cached(&query.sql, bytes_of(&query.parameters), map.clone()).await;
+            let done = self.query_cached(&query.sql, query, map.clone()).await;
             warmed.count(&query.sql, done);
         }
         Ok(warmed)
@@ -149,8 +167,7 @@ impl Blocking<'_> {
                 warmed.left += 1;
                 continue;
             }
-            let parameters: Vec<&dyn ToSql> = query.parameters.iter().map(|value| value as &dyn ToSql).collect();
-            warmed.count(&query.sql, self.query_cached(&query.sql, &parameters, map.clone()));
+            warmed.count(&query.sql, self.query_cached(&query.sql, query, map.clone()));
         }
         Ok(warmed)
     }

@@ -1,6 +1,7 @@
 //! What a cached result depends on: which commits outdate it and which leave it alone.
 
-use pool_manager::rusqlite::{self, params};
+use pool_manager::rusqlite::types::Value;
+use pool_manager::rusqlite::{self, Row, named_params, params};
 use pool_manager::{CacheOptions, DatabaseManager, PoolConfig, Result};
 
 use crate::support::TestDb;
@@ -246,6 +247,63 @@ fn a_query_is_cached_by_its_text_and_parameters() {
     assert_eq!(find(params![1, "two"]), "one");
     let missing = blocking.query_cached("SELECT ?1 FROM missing", params![1], |row| row.get::<_, i64>(0));
     missing.expect_err("there is no such table");
+}
+
+#[test]
+fn parameters_of_cached_queries_take_the_forms_that_rusqlite_takes() {
+    let test = database();
+    write(&test.db, "INSERT INTO a VALUES (1, 'one', NULL), (2, 'two', NULL), (3, 'three', NULL)");
+    let blocking = test.db.blocking();
+    let value = |row: &Row<'_>| row.get::<_, String>(0);
+    let by_id = "SELECT value FROM a WHERE id BETWEEN ?1 AND ?2";
+    let found = [
+        blocking.query_cached(by_id, (2, 2), value),
+        blocking.query_cached(by_id, [2, 2], value),
+        blocking.query_cached(by_id, &[&2, &2], value),
+        blocking.query_cached(by_id, vec![2, 2], value),
+        blocking.query_cached(by_id, params![2, 2], value),
+        blocking.query_cached(by_id, [Value::Integer(2), Value::Integer(2)].as_slice(), value),
+    ];
+    assert!(found.iter().all(|found| **found.as_ref().unwrap() == ["two"]), "{found:?}");
+    assert_eq!(hits(&test.db), 5, "they are one key");
+
+    // By name: the order is the caller's, and what is not named is NULL.
+    let named = "SELECT value FROM a WHERE id = :id AND value IS NOT @other";
+    let ask = |parameters: &[(&str, &dyn rusqlite::ToSql)]| {
+        (*blocking.query_cached(named, parameters, value).unwrap()).clone()
+    };
+    assert_eq!(ask(named_params! { ":id": 2, "@other": "x" }), ["two"]);
+    assert_eq!(ask(named_params! { ":id": 3, "@other": "x" }), ["three"]);
+    assert_eq!(ask(named_params! { ":id": 3, "@other": "three" }), [""; 0]);
+    assert_eq!(ask(named_params! { "@other": "x", ":id": 3 }), ["three"]);
+    assert_eq!(ask(named_params! { ":id": 2, "@other": "x" }), ["two"]);
+    assert_eq!(hits(&test.db), 6);
+    assert_eq!(ask(named_params! { ":id": 1 }), ["one"]);
+    blocking.query_cached(named, &[(":nobody", &1)], value).expect_err("there is no such parameter");
+    blocking.query_cached(by_id, [1], value).expect_err("one is missing");
+    assert_eq!(blocking.query_cached("SELECT value FROM a", (), value).unwrap().len(), 3);
+    assert_eq!(blocking.query_cached("SELECT value FROM a", [], value).unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_future_of_a_cached_query_holds_nothing_of_its_parameters() {
+    let test = database();
+    write(&test.db, "INSERT INTO a VALUES (1, 'one', NULL)");
+    let db = test.db.clone();
+    let asks = async move {
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            let rows = {
+                // Neither lives as long as the future, nor may it go to another thread.
+                let id = std::rc::Rc::new(1_i64);
+                db.query_cached("SELECT value FROM a WHERE id = ?1", params![*id], |row| row.get::<_, String>(0))
+            };
+            found.push((*rows.await.unwrap()).clone());
+        }
+        found
+    };
+    assert_eq!(tokio::spawn(asks).await.unwrap(), [["one"], ["one"]]);
+    assert_eq!(hits(&test.db), 1);
 }
 
 #[test]

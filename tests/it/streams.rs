@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_manager::rusqlite::{self, Row, params};
+use pool_manager::rusqlite::{self, Row, named_params, params};
 use pool_manager::{DatabaseManager, Error, PoolConfig, Result, RowStream};
 
 use crate::support::{TestDb, count, eventually};
@@ -55,6 +55,29 @@ async fn all_rows_come_in_order_and_then_the_connection_is_back() {
     let numbers = test.db.blocking().read_stream("SELECT id FROM t ORDER BY id", &[], first);
     assert_eq!(numbers.collect::<Result<Vec<_>>>().unwrap(), (1..=3_000).collect::<Vec<i64>>());
     assert_eq!(test.db.pool_stats().unwrap().total_created, 1, "the connection was never replaced");
+}
+
+#[tokio::test]
+async fn parameters_of_streams_take_the_forms_that_rusqlite_takes() {
+    let test = TestDb::with_defaults();
+    test.fill(9);
+    let sql = "SELECT id FROM t WHERE id > ?1 AND id < ?2";
+    let named = "SELECT id FROM t WHERE id > :from AND id < :to";
+    let blocking = test.db.blocking();
+    let streams = [
+        test.db.read_stream(sql, (3, 6), first),
+        test.db.read_stream(sql, [3, 6], first),
+        test.db.read_stream(sql, vec![3, 6], first),
+        test.db.read_stream(sql, params![3, "6"], first),
+        test.db.read_stream(named, named_params! { ":to": 6, ":from": 3 }, first),
+    ];
+    for mut stream in streams {
+        assert_eq!(rest(&mut stream).await.unwrap(), [4, 5]);
+    }
+    let rows = blocking.read_stream(named, &[(":from", &3), (":to", &6)], first);
+    assert_eq!(rows.collect::<Result<Vec<_>>>().unwrap(), [4, 5]);
+    let mut missing = test.db.read_stream(named, named_params! { ":form": 3 }, first);
+    missing.next().await.unwrap().expect_err("there is no such parameter");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_manager::rusqlite::{self, Row, params};
+use pool_manager::rusqlite::{self, Row, named_params, params};
 use pool_manager::{DatabaseManager, HotQuery};
 
 use crate::support::TestDb;
@@ -79,6 +79,27 @@ fn a_restarted_program_hits_at_once_what_was_hot() {
     assert_eq!(stats(&db), (5, 5));
     db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = 7 WHERE id = 3", [])?)).unwrap();
     assert_eq!(*db.blocking().query_cached(BY_ID, params![3_i64], value).unwrap(), [7]);
+}
+
+#[test]
+fn a_hot_query_keeps_the_names_of_its_parameters() {
+    let test = TestDb::with_defaults();
+    test.fill(3);
+    let sql = "SELECT id FROM t WHERE id >= :from AND id <= :to";
+    let ask = |db: &DatabaseManager| {
+        (*db.blocking().query_cached(sql, named_params! { ":to": 3, ":from": 2 }, value).unwrap()).clone()
+    };
+    assert_eq!(ask(&test.db), [2, 3]);
+    let hot = test.db.hot_queries(1);
+    assert_eq!(hot[0].names, [":to", ":from"]);
+    let hot: Vec<HotQuery> = serde_json::from_str(&serde_json::to_string(&hot).unwrap()).unwrap();
+    test.db.blocking().close_pool().unwrap();
+    let db = DatabaseManager::open(test.path()).unwrap();
+    assert_eq!(db.blocking().warm(&hot, Duration::from_secs(3600), value).unwrap().ran, 1);
+    assert_eq!((ask(&db), stats(&db)), (vec![2, 3], (1, 1)));
+    // A list of an older program knows no names.
+    let old = r#"{"sql": "SELECT 1", "parameters": [], "hits": 7}"#;
+    assert_eq!(serde_json::from_str::<HotQuery>(old).unwrap().names, [""; 0]);
 }
 
 #[tokio::test]
