@@ -123,6 +123,12 @@ macro_rules! with_keys {
             /// Limits of how many statement texts the pool remembers what they read and write.
             statement_registry_size "statementRegistrySize" StatementRegistrySize: count("statements", 1, 1_000_000) = 1_024, reopen;
 
+            /// Plans statements without looking at the values of their parameters, so that they stay prepared whatever the values are.
+            ///
+            /// Otherwise SQLite prepares a statement again for each new value of a parameter that can change its plan: in `LIMIT ?`, in
+            /// `LIKE ?`, beside a column of which `ANALYZE` took samples. The price is that `LIKE ?` can't search an index.
+            stable_query_plans "stableQueryPlans" StableQueryPlans: flag() = false;
+
             /// Switches the cache of query results on or off.
             enable_query_cache "enableQueryCache" EnableQueryCache: flag() = true;
 

@@ -60,7 +60,7 @@ fn the_serialized_defaults_are_those_of_the_description() {
         "idleTimeout": 30_000, "reapInterval": 10_000, "maxConnectionAge": 3_600_000, "ageJitter": 0.1,
         "enableHealthChecks": true, "validateAfterIdle": 500, "trackHolders": false, "leakThreshold": "never",
         "closeTimeout": 10_000, "enableStatementPooling": true, "statementCacheSize": 64, "statementWarmCount": 32,
-        "statementWarmBudget": 1, "statementRegistrySize": 1_024, "enableQueryCache": true, "maxCacheSize": 1_000,
+        "statementWarmBudget": 1, "statementRegistrySize": 1_024, "stableQueryPlans": false, "enableQueryCache": true, "maxCacheSize": 1_000,
         "maxCacheWeight": 67_108_864, "cacheTtl": 300_000, "cacheTtlJitter": 0.1, "cacheShards": 0,
         "externalWriters": "strict", "externalPollInterval": 1_000,
         "synchronous": "normal", "busyTimeout": 5_000, "foreignKeys": true,

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use pool_config::PoolConfig;
 use pool_stmt::rusqlite::{CachedStatement, StatementConnection};
 use pool_stmt::{StatementKey, StatementRegistry};
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
 
 use crate::anchor::Stamp;
@@ -147,6 +148,8 @@ impl Connection {
         let opened = Listed::file_of(&connection);
         hooks::install_busy_handler(&connection, &session)?;
         connection.execute_batch(&pragmas::of_connection(config))?;
+        // The query planner stability guarantee: https://www.sqlite.org/c3ref/c_dbconfig_defensive.html#sqlitedbconfigenableqpsg
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, config.stable_query_plans())?;
         let mut is_plain = true;
         if let Some(on_connect) = &setup.on_connect {
             on_connect.0(&connection)?;

@@ -38,9 +38,10 @@ pub(crate) struct InForce {
 }
 
 /// What a connection is made with: it is not changed on one that is open, so that one is replaced.
-const MADE_WITH: [Key; 7] = [
+const MADE_WITH: [Key; 8] = [
     Key::EnableStatementPooling,
     Key::StatementCacheSize,
+    Key::StableQueryPlans,
     Key::Synchronous,
     Key::PageCacheSize,
     Key::MmapSize,

@@ -119,8 +119,8 @@ impl DatabaseManager {
     /// * A higher `max_connections` serves waiters at once, a lower one closes idle connections at once and others when they come back.
     ///   Times hold at once, but who waits already keeps the deadline it had.
     /// * What connections are made with (`synchronous`, `page_cache_size`, `mmap_size`, `wal_autocheckpoint`, `wal_size_limit`,
-    ///   `statement_cache_size`, `enable_statement_pooling`) holds for connections that are opened from now on; each older one is
-    ///   replaced when it would be handed out next.
+    ///   `statement_cache_size`, `enable_statement_pooling`, `stable_query_plans`) holds for connections that are opened from now on; each
+    ///   older one is replaced when it would be handed out next.
     /// * Bounds of the query cache hold at once, times to live for results that are stored from now on.
     /// * What can't change while the pool is open (`page_size`, `foreign_keys`, `statement_registry_size`, `cache_shards`; see
     ///   [`Key::is_live`](crate::Key::is_live)) stays as it is; [`Change::waiting_keys`] lists it. [`config`](Self::config) goes on to show the value in

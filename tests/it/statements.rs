@@ -1,6 +1,7 @@
 //! What a database knows of its statements.
 
-use pool_manager::{DatabaseManager, PoolConfig, StatementReport};
+use pool_manager::rusqlite::config::DbConfig;
+use pool_manager::{Connection, DatabaseManager, PoolConfig, StatementReport};
 
 use crate::support::TestDb;
 
@@ -61,4 +62,54 @@ fn a_statement_keeps_its_last_error() {
     test.db.blocking().write(|tx| Ok(tx.prepare_cached(sql)?.execute([])?)).unwrap_err();
     let failure = found(&test.db.statements(), sql).last_error.expect("it failed");
     assert!(failure.message.contains("UNIQUE"), "{failure:?}");
+}
+
+/// How often SQLite prepared a statement again while it ran with many values.
+fn reprepared(db: &DatabaseManager, sql: &str) -> u64 {
+    for number in 1..=40 {
+        let run = |conn: &Connection| {
+            let mut statement = conn.prepare_cached(sql)?;
+            let mut rows = statement.query([number])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        db.blocking().read(run).unwrap();
+    }
+    let _ = db.statements();
+    run(db, "SELECT 1", 1);
+    let report = found(&db.statements(), sql);
+    assert_eq!((report.prepares, report.runs), (1, 40), "{report:?}");
+    report.reprepares
+}
+
+#[test]
+fn with_stable_plans_a_statement_stays_prepared_whatever_its_values_are() {
+    const LIMITED: &str = "SELECT id FROM t WHERE value = 0 LIMIT ?1";
+    const ALIKE: &str = "SELECT id FROM words WHERE word LIKE ?1";
+    let words =
+        "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT COLLATE nocase); CREATE INDEX by_word ON words (word)";
+    let test = TestDb::new(PoolConfig::builder().max_connections(1).stable_query_plans(true));
+    test.fill(50);
+    test.db.blocking().write(|tx| Ok(tx.execute_batch(words)?)).unwrap();
+    assert_eq!([LIMITED, ALIKE].map(|sql| reprepared(&test.db, sql)), [0, 0]);
+
+    let test = TestDb::new(PoolConfig::builder().max_connections(1));
+    test.fill(50);
+    test.db.blocking().write(|tx| Ok(tx.execute_batch(words)?)).unwrap();
+    let times = [LIMITED, ALIKE].map(|sql| reprepared(&test.db, sql));
+    assert!(times.into_iter().all(|times| times >= 10), "{times:?}");
+}
+
+#[test]
+fn stable_plans_hold_for_connections_that_are_opened_from_then_on() {
+    let test = TestDb::new(PoolConfig::builder().max_connections(1));
+    let stable = || {
+        let flag = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        test.db.blocking().read(move |conn| Ok(conn.db_config(flag)?)).unwrap()
+    };
+    for wanted in [false, true, false] {
+        let config = PoolConfig::builder().layer(&*test.db.config()).stable_query_plans(wanted);
+        test.db.reconfigure(config).unwrap();
+        assert_eq!(stable(), wanted);
+    }
 }
