@@ -161,6 +161,14 @@ pub enum Error {
         /// SQLite's own error.
         source: rusqlite::Error,
     },
+    /// A statement was to change the journal mode, for which nobody else may have the database open: each connection of the pool stands in
+    /// the way, and any of another process. Close the pool and change it by a connection of its own
+    /// (<https://www.sqlite.org/pragma.html#pragma_journal_mode>); a pool puts a file into WAL mode when it opens it again.
+    #[error("the journal mode can't be changed while a pool has the database open; close the pool first")]
+    JournalModeInUse {
+        /// SQLite's own error.
+        source: rusqlite::Error,
+    },
     /// The pool was opened before this process was forked from the one that opened it. Its connections stay the parent's: SQLite's do not
     /// survive a fork (<https://www.sqlite.org/howtocorrupt.html>, section 2.6). Nothing was done; a manager that is built in the child works.
     #[error("the pool of {database} was opened before this process was forked; open the database anew in the child")]
@@ -275,6 +283,7 @@ impl Error {
             | Self::StaleSnapshot { source }
             | Self::ReadOnly { source, .. }
             | Self::SharedTransaction { source }
+            | Self::JournalModeInUse { source }
             | Self::Interrupted { source, .. } => Some(source),
             Self::Shared(shared) | Self::CommitFailed(shared) => shared.sqlite(),
             Self::DeadlinePassed { source: Some(source), .. } | Self::BulkStopped { source, .. } => source.sqlite(),

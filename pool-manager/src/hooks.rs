@@ -316,6 +316,9 @@ unsafe extern "C" fn on_event(
                 if kind == Kind::Writes && word() == Word::Vacuum {
                     session.publisher.unhooked_commit_begins();
                 }
+                if matches!(kind, Kind::Writes | Kind::Upgrades) {
+                    session.set_changes_journal(wording::journal_mode(text()).is_some());
+                }
                 kind
             };
             // SAFETY: as above.

@@ -10,7 +10,7 @@ use rusqlite::ffi;
 
 use crate::reads::Bound;
 use crate::session::{Kind, Settled};
-use crate::wording::begins_transaction;
+use crate::wording::{JournalMode, begins_transaction, journal_mode};
 
 /// What a statement with a certain text is to the write lane.
 ///
@@ -24,6 +24,10 @@ pub(crate) unsafe fn kind_of<'s>(statement: *mut ffi::sqlite3_stmt, text: impl F
         // "Transaction control statements such as BEGIN ... cause sqlite3_stmt_readonly() to return true", but for BEGIN
         // IMMEDIATE and EXCLUSIVE: https://www.sqlite.org/c3ref/stmt_readonly.html
         if ffi::sqlite3_stmt_readonly(statement) == 0 {
+            // SQLite says that of a question, too. The text as it was prepared: of a statement within another a comment is told.
+            if journal_mode(bytes_of(ffi::sqlite3_sql(statement))) == Some(JournalMode::Asks) {
+                return Kind::Reads;
+            }
             let reading = ffi::sqlite3_txn_state(connection, std::ptr::null()) == ffi::SQLITE_TXN_READ;
             return if reading { Kind::Upgrades } else { Kind::Writes };
         }

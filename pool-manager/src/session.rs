@@ -161,6 +161,8 @@ pub(crate) struct Session {
     committed: AtomicBool,
     /// Whether a statement that was refused runs all the same, and must not stay.
     doomed: AtomicBool,
+    /// Whether the last statement that wanted to write sets the journal mode.
+    changes_journal: AtomicBool,
     /// For how long the busy handler waited in vain, in nanoseconds.
     busy_waited: AtomicU64,
     reading: reading::Reading,
@@ -216,6 +218,7 @@ impl Session {
             wrote_back: AtomicBool::new(false),
             committed: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
+            changes_journal: AtomicBool::new(false),
             busy_waited: AtomicU64::new(0),
             reading: reading::Reading::default(),
             snapshot: OnceLock::new(),
@@ -305,6 +308,7 @@ impl Session {
         self.on_worker.store(false, Ordering::Relaxed);
         self.wrote_back.store(false, Ordering::Relaxed);
         self.doomed.store(false, Ordering::Relaxed);
+        self.changes_journal.store(false, Ordering::Relaxed);
         self.busy_waited.store(0, Ordering::Relaxed);
         self.usage.store(usage as u8, Ordering::Relaxed);
         Ticket(state.ticket)

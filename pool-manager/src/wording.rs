@@ -74,6 +74,53 @@ pub(crate) fn first_word(text: &[u8]) -> Word {
     words.iter().find(|(word, _)| starts_with_word(text, word)).map_or(Word::Other, |(_, word)| *word)
 }
 
+/// What a statement is to the journal mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JournalMode {
+    /// It asks for it.
+    Asks,
+    /// It is to change it, or to set what is set already.
+    Sets,
+}
+
+/// Tells whether a statement is `PRAGMA journal_mode`, whatever stands before and after; `None` for any other, and where the name is quoted.
+pub(crate) fn journal_mode(text: &[u8]) -> Option<JournalMode> {
+    let text = from_first_word(text);
+    if !starts_with_word(text, "pragma") {
+        return None;
+    }
+    let name = from_first_word(&text["pragma".len()..]);
+    let after = from_first_word(after_name(name));
+    let name = if let [b'.', rest @ ..] = after { from_first_word(rest) } else { name };
+    if !starts_with_word(name, "journal_mode") {
+        return None;
+    }
+    let rest = from_first_word(&name["journal_mode".len()..]);
+    Some(if rest.is_empty() { JournalMode::Asks } else { JournalMode::Sets })
+}
+
+/// The text after a name, which may be quoted in any of the ways that SQLite knows.
+fn after_name(text: &[u8]) -> &[u8] {
+    let quote = match text {
+        [quote @ (b'"' | b'\'' | b'`'), ..] => *quote,
+        [b'[', ..] => b']',
+        _ => {
+            let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
+            return &text[text.iter().position(|byte| !is_of_name(byte)).unwrap_or(text.len())..];
+        }
+    };
+    let mut rest = &text[1..];
+    loop {
+        let Some(end) = rest.iter().position(|byte| *byte == quote) else { return &[] };
+        rest = &rest[end + 1..];
+        // Doubled, it stands for itself.
+        match rest {
+            [next, more @ ..] if *next == quote && quote != b']' => rest = more,
+            _ => return rest,
+        }
+    }
+}
+
 fn starts_with_word(text: &[u8], word: &str) -> bool {
     text.split_at_checked(word.len()).is_some_and(|(start, rest)| {
         start.eq_ignore_ascii_case(word.as_bytes())
@@ -153,5 +200,37 @@ mod tests {
             assert_eq!([word("select(1)"), word("DROP TABLE t")], [Word::Select, Word::Other], "{before:?}");
         }
         assert_eq!(first_word(b"-- a trigger"), Word::None);
+    }
+
+    #[test]
+    fn asking_for_the_journal_mode_is_told_from_setting_it() {
+        for sql in [
+            "PRAGMA journal_mode",
+            "pragma Journal_Mode; -- well?",
+            "/* ? */ PRAGMA main . journal_mode /* ! */",
+            "PRAGMA 'a''.b'.journal_mode",
+            "PRAGMA [main].journal_mode",
+        ] {
+            assert_eq!(journal_mode(sql.as_bytes()), Some(JournalMode::Asks), "{sql}");
+        }
+        for sql in ["PRAGMA journal_mode=wal", "pragma main.journal_mode (DELETE)", "PRAGMA journal_mode = off;"] {
+            assert_eq!(journal_mode(sql.as_bytes()), Some(JournalMode::Sets), "{sql}");
+        }
+        for sql in
+            ["", "PRAGMA", "PRAGMA user_version", "PRAGMA journal_modes", "PRAGMA \"journal_mode", "journal_mode"]
+        {
+            assert_eq!(journal_mode(sql.as_bytes()), None, "{sql}");
+        }
+    }
+
+    /// Of all pragmas that only tell when they are given no value, SQLite takes this one alone for one that writes.
+    #[test]
+    fn no_other_pragma_that_asks_is_taken_for_a_write_by_sqlite() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let mut names = connection.prepare("SELECT name FROM pragma_pragma_list ORDER BY name").unwrap();
+        let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let writes = |name: &&String| !connection.prepare(&format!("PRAGMA {name}")).unwrap().readonly();
+        let writing: Vec<&String> = names.iter().filter(writes).collect();
+        assert_eq!(writing, ["incremental_vacuum", "journal_mode", "wal_checkpoint"]);
     }
 }

@@ -27,7 +27,7 @@ fn put(conn: &Connection, row: i64, bytes: &[u8]) -> Result<()> {
 
 fn contents(db: &DatabaseManager) -> Vec<Vec<u8>> {
     let all = "SELECT \"the `content`\" FROM file ORDER BY id";
-    (*db.blocking().query_cached(all, &[], |row| row.get::<_, Vec<u8>>(0)).unwrap()).clone()
+    (*db.blocking().query_cached(all, [], |row| row.get::<_, Vec<u8>>(0)).unwrap()).clone()
 }
 
 fn content(db: &DatabaseManager, row: i64) -> Vec<u8> {

@@ -238,7 +238,7 @@ fn references_to_closures_of_one_type_do_not_share_results() {
     for at in [0, 1, 0] {
         let number = i64::try_from(at).unwrap();
         assert_eq!(*blocking.execute_cached("key", None, QUERIES[at]).unwrap(), number + 1);
-        assert_eq!(*blocking.query_cached("SELECT value FROM t", &[], MAPS[at]).unwrap(), [number]);
+        assert_eq!(*blocking.query_cached("SELECT value FROM t", [], MAPS[at]).unwrap(), [number]);
     }
 }
 
@@ -258,7 +258,7 @@ fn a_function_in_the_place_of_one_of_sqlite_is_not_taken_for_it() {
         })
         .build()
         .unwrap();
-    let ask = |sql: &str| db.blocking().query_cached(sql, &[], |row| row.get::<_, i64>(0)).unwrap();
+    let ask = |sql: &str| db.blocking().query_cached(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_ne!(ask("SELECT ABS(1)"), ask("SELECT ABS(1)"));
     assert_eq!(ask("SELECT lower('a')"), ask("SELECT lower('a')"), "the program says that it is deterministic");
     assert_eq!(ask("SELECT sign(-1)"), ask("SELECT sign(-1)"));
@@ -283,7 +283,7 @@ fn a_function_that_knows_more_capital_letters_than_sqlite_hides_no_table() {
         .unwrap();
     let write = |sql: &'static str| db.blocking().write(|tx| Ok(tx.execute_batch(sql)?)).unwrap();
     write("CREATE TABLE \"\u{c4}\" (value); INSERT INTO \"\u{c4}\" VALUES (0)");
-    let ask = || db.blocking().query_cached("SELECT value FROM \"\u{c4}\"", &[], |row| row.get::<_, i64>(0)).unwrap();
+    let ask = || db.blocking().query_cached("SELECT value FROM \"\u{c4}\"", [], |row| row.get::<_, i64>(0)).unwrap();
     for value in 0..3 {
         assert_eq!(*ask(), [value]);
         write("UPDATE \"\u{c4}\" SET value = value + 1");

@@ -259,7 +259,7 @@ fn parameters_of_cached_queries_take_the_forms_that_rusqlite_takes() {
     let found = [
         blocking.query_cached(by_id, (2, 2), value),
         blocking.query_cached(by_id, [2, 2], value),
-        blocking.query_cached(by_id, &[&2, &2], value),
+        blocking.query_cached(by_id, [&2, &2], value),
         blocking.query_cached(by_id, vec![2, 2], value),
         blocking.query_cached(by_id, params![2, 2], value),
         blocking.query_cached(by_id, [Value::Integer(2), Value::Integer(2)].as_slice(), value),

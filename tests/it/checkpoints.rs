@@ -33,7 +33,7 @@ fn a_reader_keeps_its_state_while_others_commit_and_write_the_log_back() {
     };
     let mut total = 0;
     for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
-        let mut rows = db.read_stream("SELECT value FROM t", &[], |row| row.get::<_, i64>(0));
+        let mut rows = db.read_stream("SELECT value FROM t", [], |row| row.get::<_, i64>(0));
         let first = rows.next().unwrap().unwrap();
         let both = db.read(|transaction| {
             transaction.execute_batch("BEGIN")?;
@@ -135,7 +135,7 @@ fn the_warning_of_a_long_reader_says_who_reads_what_for_how_long() {
     let config = PoolConfig::builder().max_connections(4).wal_size_limit(64 << 10).long_read(Duration::from_millis(1));
     let test = TestDb::new(config.checkpoint_timeout(Duration::from_millis(2)));
     test.fill(5_000);
-    let mut rows = test.db.blocking().read_stream(QUERY, &[], |row| row.get::<_, i64>(0));
+    let mut rows = test.db.blocking().read_stream(QUERY, [], |row| row.get::<_, i64>(0));
     rows.next().unwrap().unwrap();
     let warned = |log: &str| log.lines().find(|line| line.contains("long reader")).map(str::to_owned);
     let write = || _ = test.db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
@@ -175,7 +175,7 @@ fn whoever_keeps_the_log_from_being_emptied_for_long_is_named_while_doing_so() {
     };
     let none = || eventually("nobody reads any more", || test.db.long_readers().is_empty());
 
-    let mut rows = db.read_stream(QUERY, &[], |row| row.get::<_, i64>(0));
+    let mut rows = db.read_stream(QUERY, [], |row| row.get::<_, i64>(0));
     rows.next().unwrap().unwrap();
     let reader = grow();
     assert!(reader.sql.as_deref() == Some(QUERY) && reader.reading_for >= Duration::from_millis(1), "{reader:?}");

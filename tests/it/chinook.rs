@@ -73,7 +73,7 @@ async fn every_path_gives_the_rows_of_the_plain_driver() {
     let direct = DatabaseManager::builder().path(&path).use_pool(false).build().unwrap();
     for (sql, expected) in QUERIES.into_iter().zip(&expected) {
         assert_eq!(&direct.read(move |conn| pooled(conn, sql)).await.unwrap(), expected, "direct: {sql}");
-        let mut rows = direct.read_stream(sql, &[], values);
+        let mut rows = direct.read_stream(sql, [], values);
         let mut streamed = Vec::new();
         while let Some(row) = rows.next().await {
             streamed.push(row.unwrap());
@@ -93,9 +93,9 @@ async fn every_path_gives_the_rows_of_the_plain_driver() {
                 assert_eq!(&any, expected, "{}", what("pooled"));
                 let keyed = db.execute_cached(sql, None, move |conn| pooled(conn, sql)).await.unwrap();
                 assert_eq!(&*keyed, expected, "{}", what("cached"));
-                let cached = db.query_cached(sql, &[], values).await.unwrap();
+                let cached = db.query_cached(sql, [], values).await.unwrap();
                 assert_eq!(&*cached, expected, "{}", what("cached by its text"));
-                let mut rows = db.read_stream(sql, &[], values);
+                let mut rows = db.read_stream(sql, [], values);
                 let mut streamed = Vec::new();
                 while let Some(row) = rows.next().await {
                     streamed.push(row.unwrap());
@@ -107,7 +107,7 @@ async fn every_path_gives_the_rows_of_the_plain_driver() {
             assert_eq!(&pooled(&db.acquire().await.unwrap(), sql).unwrap(), expected, "{}", what("held by hand"));
             assert_eq!(&plain(&db.acquire().await.unwrap(), sql), expected, "{}", what("plain calls"));
             let (blocking, iterated) = tokio::task::block_in_place(|| {
-                let rows = db.blocking().read_stream(sql, &[], values);
+                let rows = db.blocking().read_stream(sql, [], values);
                 (db.blocking().read(|conn| pooled(conn, sql)), rows.collect::<pool_manager::Result<Rows>>())
             });
             assert_eq!(&blocking.unwrap(), expected, "{}", what("blocking"));

@@ -342,8 +342,8 @@ fn a_process_that_can_have_no_more_threads_is_told_so_and_can_close() {
         told(db.read(|_| Ok(())).await);
         told(db.execute_with_pool(|_| Ok(())).await);
         told(db.write(|_| Ok(())).await);
-        told(db.query_cached("SELECT 1", &[], |row| row.get::<_, i64>(0)).await.map(drop));
-        told(db.read_stream("SELECT 1", &[], |_| Ok(())).next().await.unwrap());
+        told(db.query_cached("SELECT 1", [], |row| row.get::<_, i64>(0)).await.map(drop));
+        told(db.read_stream("SELECT 1", [], |_| Ok(())).next().await.unwrap());
         assert_eq!(db.blocking().read(|_| Ok(7)).unwrap(), 7, "what needs no thread goes on");
         db.close_pool().await.unwrap();
     });
@@ -363,9 +363,9 @@ impl Drop for AtEnd {
             })?;
             db.execute_with_pool(|conn| Ok(conn.execute("UPDATE t SET value = value + 1", [])?))?;
             let read = db.read(|conn| Ok(conn.query_row("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?))?;
-            let cached = db.query_cached("SELECT value FROM t", &[], |row| row.get::<_, i64>(0))?;
+            let cached = db.query_cached("SELECT value FROM t", [], |row| row.get::<_, i64>(0))?;
             let streamed: Result<Vec<i64>, Error> =
-                db.read_stream("SELECT value FROM t", &[], |row| row.get(0)).collect();
+                db.read_stream("SELECT value FROM t", [], |row| row.get(0)).collect();
             assert_eq!((&*cached, streamed?), (&vec![read], vec![read]));
             db.close_pool()?;
             Ok(read)
@@ -386,7 +386,7 @@ fn a_thread_that_ends_may_use_its_database_to_the_last() {
         // The first local of this thread, and so the last to go.
         LAST.set(Some(at_end));
         db.blocking().write(|_| Ok(()))?;
-        let mut value = db.blocking().read_stream("SELECT value FROM t", &[], |row| row.get::<_, i64>(0));
+        let mut value = db.blocking().read_stream("SELECT value FROM t", [], |row| row.get::<_, i64>(0));
         value.next().expect("there is a row")
     });
     let before = before.join().unwrap().unwrap();

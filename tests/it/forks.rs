@@ -71,13 +71,13 @@ fn every_call_is_refused(db: &DatabaseManager) {
     refused(calls.execute_pooled_transaction(|_| Ok(())));
     refused(calls.execute_pooled_operations::<()>(vec![]));
     refused(calls.execute_cached("sum", None, |_| Ok(1)));
-    refused(calls.query_cached("SELECT 1", &[], |row| row.get::<_, i64>(0)));
+    refused(calls.query_cached("SELECT 1", [], |row| row.get::<_, i64>(0)));
     refused(calls.create(Schema::new("x")).or_else(|error| match error {
         Error::Schema(_) => calls.acquire().map(drop),
         other => Err(other),
     }));
     refused(calls.acquire());
-    refused(calls.read_stream("SELECT 1", &[], |row| row.get::<_, i64>(0)).next().unwrap());
+    refused(calls.read_stream("SELECT 1", [], |row| row.get::<_, i64>(0)).next().unwrap());
     refused(calls.close_pool());
     refused(db.reconfigure(PoolConfig::builder()));
     db.maintain();
@@ -90,7 +90,7 @@ fn every_call_is_refused(db: &DatabaseManager) {
         refused(db.write(|_| Ok(())).await);
         refused(db.execute_pooled_transaction(|_| Ok(())).await);
         refused(db.execute_cached("sum", None, |_| Ok(1)).await);
-        refused(db.read_stream("SELECT 1", &[], |row| row.get::<_, i64>(0)).next().await.unwrap());
+        refused(db.read_stream("SELECT 1", [], |row| row.get::<_, i64>(0)).next().await.unwrap());
         refused(db.acquire().await);
         refused(db.close_pool().await);
     });
@@ -157,7 +157,7 @@ fn parent(path: &Path) {
         insert(&db, "parent").unwrap();
     }
     let writing = db.blocking().acquire().unwrap();
-    let rows = db.read_stream("SELECT id FROM t", &[], |row| row.get(0));
+    let rows = db.read_stream("SELECT id FROM t", [], |row| row.get(0));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let mut inherited = Inherited { db: db.clone(), writing, rows };
     assert_eq!(runtime.block_on(inherited.rows.next()).unwrap().unwrap(), 1);

@@ -434,28 +434,32 @@ fn readers_in_memory_read_side_by_side() {
 }
 
 #[test]
-fn a_closure_that_waits_for_itself_is_told_at_once() {
-    let test = TestDb::new(PoolConfig::builder().max_connections(1).acquire_timeout(Duration::from_secs(600)));
+fn asking_for_the_journal_mode_is_reading_and_changing_it_is_refused_for_what_it_is() {
+    let test = TestDb::with_defaults();
     test.fill(1);
     let blocking = test.db.blocking();
-    let nested = blocking.read(|_| blocking.read(|_| Ok(())));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let test = TestDb::new(PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_secs(600)));
-    test.fill(1);
-    let blocking = test.db.blocking();
-    let db = test.db.clone();
-    let nested = blocking.write(move |_| db.blocking().write(|_| Ok(())));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = blocking.execute_pooled_transaction(|_| blocking.execute_pooled_transaction(|_| Ok(())));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = blocking.execute_pooled_transaction(|_| test.db.blocking().write(|_| Ok(())));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = blocking.execute_pooled_transaction(|_| {
-        blocking.execute_with_pool(|conn| Ok(conn.execute("INSERT INTO t (value) VALUES (1)", [])?))
-    });
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let db = test.db.clone();
-    assert_eq!(blocking.write(move |_| count(&db, "t")).unwrap(), 1, "reading beside is no problem");
+    let ask = |conn: &Connection| Ok(conn.query_row("PRAGMA main.journal_mode", [], |row| row.get::<_, String>(0))?);
+    assert_eq!(blocking.read(ask).unwrap(), "wal");
+    let through_a_table = "SELECT journal_mode FROM pragma_journal_mode";
+    let asked = blocking.read(|conn| Ok(conn.query_row(through_a_table, [], |row| row.get::<_, String>(0))?));
+    assert_eq!(asked.unwrap(), "wal");
+    let set = |conn: &Connection, mode: &str| Ok(conn.pragma_update(None, "journal_mode", mode)?);
+    let changed = blocking.read(|conn| set(conn, "wal"));
+    assert!(matches!(changed, Err(Error::ReadOnly { .. })), "{changed:?}");
+    blocking.execute_with_pool(|conn| set(conn, "wal")).unwrap();
+    let changed = blocking.execute_with_pool(|conn| set(conn, "delete"));
+    let Err(error @ Error::JournalModeInUse { .. }) = &changed else { panic!("{changed:?}") };
+    assert!(error.to_string().contains("close the pool") && error.sqlite().is_some() && !error.is_transient());
+    // A lock of another process is still that.
+    drop(test.db.reconfigure(PoolConfig::builder().busy_timeout(Duration::from_millis(20))).unwrap());
+    let foreign = test.foreign();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let held = blocking.acquire().unwrap();
+    let changed = held.pragma_update(None, "journal_mode", "delete").map_err(|error| held.explain(error));
+    assert!(matches!(changed, Err(Error::JournalModeInUse { .. })), "{changed:?}");
+    let written = held.execute("UPDATE t SET value = 1", []).map_err(|error| held.explain(error));
+    assert!(matches!(written, Err(Error::Busy { .. })), "{written:?}");
+    assert_eq!(blocking.read(ask).unwrap(), "wal");
 }
 
 #[test]
@@ -478,49 +482,6 @@ fn a_table_that_can_not_be_seen_for_a_lock_is_not_said_to_be_missing() {
     let reader = db.blocking().acquire().unwrap();
     let missing = reader.query_row("SELECT count(*) FROM u", [], |_| Ok(())).expect_err("there is none");
     assert!(matches!(reader.explain(missing), Error::Sqlite(_)));
-}
-
-#[test]
-fn an_async_call_in_a_closure_that_has_what_it_would_wait_for_is_told_at_once() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let within = || runtime.handle().clone();
-    let config = PoolConfig::builder().acquire_timeout(Duration::from_secs(600));
-    let test = TestDb::new(config.clone().max_connections(3));
-    test.fill(1);
-    let write = |tx: &pool_manager::Transaction<'_>| Ok(tx.execute("UPDATE t SET value = value + 1", [])?);
-    let (db, handle) = (test.db.clone(), within());
-    let nested = test.db.blocking().write(move |_| handle.block_on(db.write(write)));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let (db, handle) = (test.db.clone(), within());
-    let nested = runtime.block_on(test.db.execute_pooled_transaction(move |_| handle.block_on(db.write(write))));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = test
-        .db
-        .blocking()
-        .execute_pooled_transaction(|_| runtime.block_on(test.db.write_with(pool_manager::CallOptions::new(), write)));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let nested = test.db.blocking().execute_pooled_transaction(|_| runtime.block_on(test.db.read(|_| Ok(7))));
-    assert_eq!(nested.unwrap(), 7, "reading beside is no problem");
-
-    let (db, handle) = (test.db.clone(), within());
-    let pooled = |conn: &Connection| Ok(conn.execute("UPDATE t SET value = value + 1", [])?);
-    let nested = runtime.block_on(test.db.write(move |_| handle.block_on(db.execute_with_pool(pooled))));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-
-    let test = TestDb::new(config.clone().max_connections(1));
-    let nested = test.db.blocking().read(|_| runtime.block_on(test.db.read(|_| Ok(()))));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-    let db = test.db.clone();
-    let nested = test.db.blocking().write(move |_| db.blocking().read(|_| Ok(())));
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
-
-    // In memory a reader keeps a writer out, and the other way round.
-    let db = DatabaseManager::new().with_pooling(":memory:", config).unwrap();
-    let rows = |_: &pool_manager::Transaction<'_>| {
-        db.blocking().read_stream("SELECT 1", &[], |row| row.get::<_, i64>(0)).collect()
-    };
-    let nested: Result<Vec<i64>> = db.blocking().execute_pooled_transaction(rows);
-    assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
 }
 
 #[test]
@@ -570,7 +531,7 @@ fn a_task_that_has_had_its_share_of_its_runtime_still_gets_what_it_blocks_for() 
             transaction.commit().unwrap();
             drop(held);
             db.blocking().write(|tx| Ok(tx.execute("UPDATE t SET value = value + 1", [])?)).unwrap();
-            let rows = db.blocking().read_stream("SELECT value FROM t", &[], |row| row.get::<_, i64>(0));
+            let rows = db.blocking().read_stream("SELECT value FROM t", [], |row| row.get::<_, i64>(0));
             rows.map(Result::unwrap).sum::<i64>()
         })
     });

@@ -26,6 +26,7 @@ mod grouping_threads;
 mod lane;
 mod leading;
 mod live;
+mod nesting;
 mod opening;
 mod promises;
 mod real_data;

@@ -52,7 +52,7 @@ async fn all_rows_come_in_order_and_then_the_connection_is_back() {
         assert_eq!(leased(&test.db), 0, "{rows} rows");
         assert!(stream.next().await.is_none(), "it stays at its end");
     }
-    let numbers = test.db.blocking().read_stream("SELECT id FROM t ORDER BY id", &[], first);
+    let numbers = test.db.blocking().read_stream("SELECT id FROM t ORDER BY id", [], first);
     assert_eq!(numbers.collect::<Result<Vec<_>>>().unwrap(), (1..=3_000).collect::<Vec<i64>>());
     assert_eq!(test.db.pool_stats().unwrap().total_created, 1, "the connection was never replaced");
 }
@@ -92,7 +92,7 @@ async fn it_is_a_stream_to_others() {
     }
     let test = TestDb::with_defaults();
     test.fill(1_000);
-    assert_eq!(sum(test.db.read_stream("SELECT id FROM t", &[], first)).await, 500_500);
+    assert_eq!(sum(test.db.read_stream("SELECT id FROM t", [], first)).await, 500_500);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +100,7 @@ async fn a_consumer_that_takes_ten_of_a_million_has_few_made() {
     let test = TestDb::with_defaults();
     test.fill(1);
     let made = Arc::new(AtomicUsize::new(0));
-    let mut stream = test.db.read_stream(MILLION, &[], counted(&made));
+    let mut stream = test.db.read_stream(MILLION, [], counted(&made));
     for expected in 1..=10 {
         assert_eq!(stream.next().await.unwrap().unwrap(), expected);
     }
@@ -124,7 +124,7 @@ async fn large_rows_count_by_their_bytes() {
     let test = TestDb::with_defaults();
     let made = Arc::new(AtomicUsize::new(0));
     let large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, zeroblob(100000) FROM n";
-    let mut stream = test.db.read_stream(large, &[], counted(&made));
+    let mut stream = test.db.read_stream(large, [], counted(&made));
     assert_eq!(stream.next().await.unwrap().unwrap(), 1);
     let mut seen = 0;
     eventually("it waits for its consumer", || {
@@ -140,13 +140,13 @@ async fn its_rows_are_of_one_state_whoever_commits_meanwhile() {
     let test = TestDb::with_defaults();
     test.fill(5_000);
     let foreign = test.foreign();
-    let mut stream = test.db.read_stream("SELECT value FROM t ORDER BY id", &[], first);
+    let mut stream = test.db.read_stream("SELECT value FROM t ORDER BY id", [], first);
     assert_eq!(stream.next().await.unwrap().unwrap(), 0);
     // The last rows were certainly not read yet.
     foreign.execute("UPDATE t SET value = 1", []).unwrap();
     test.db.write(|tx| Ok(tx.execute("DELETE FROM t WHERE id > 4000", [])?)).await.unwrap();
     assert_eq!(rest(&mut stream).await.unwrap(), vec![0; 4_999]);
-    let mut after = test.db.read_stream("SELECT value FROM t", &[], first);
+    let mut after = test.db.read_stream("SELECT value FROM t", [], first);
     assert_eq!(rest(&mut after).await.unwrap(), vec![1; 4_000]);
 }
 
@@ -155,7 +155,7 @@ async fn a_row_does_not_wait_for_company_of_one_that_takes_for_ever() {
     let test = TestDb::with_defaults();
     // One row, and then none for ever.
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i IN (200000, 300000) LIMIT 3";
-    let mut stream = test.db.read_stream(sql, &[], first);
+    let mut stream = test.db.read_stream(sql, [], first);
     assert_eq!(stream.next().await.unwrap().unwrap(), 200_000);
     assert_eq!(stream.next().await.unwrap().unwrap(), 300_000);
     drop(stream);
@@ -167,17 +167,17 @@ async fn dropping_it_before_during_and_after_leaves_a_clean_connection() {
     let test = TestDb::new(PoolConfig::builder().max_connections(1));
     test.fill(2_000);
     for taken in [0, 1, 300, 1_999, 2_000] {
-        let mut stream = test.db.read_stream("SELECT id FROM t", &[], first);
+        let mut stream = test.db.read_stream("SELECT id FROM t", [], first);
         for _ in 0..taken {
             stream.next().await.unwrap().unwrap();
         }
         drop(stream);
         assert_eq!(test.db.read(|conn| Ok(conn.is_autocommit())).await.ok(), Some(true), "after {taken}");
     }
-    drop(test.db.read_stream("SELECT id FROM t", &[], first));
+    drop(test.db.read_stream("SELECT id FROM t", [], first));
     // While it waits for a connection, too.
     let held = test.db.acquire().await.unwrap();
-    let mut waiting = test.db.read_stream("SELECT id FROM t", &[], first);
+    let mut waiting = test.db.read_stream("SELECT id FROM t", [], first);
     let polled = std::future::poll_fn(|context| Poll::Ready(std::pin::pin!(waiting.next()).poll(context).is_pending()));
     assert!(polled.await);
     assert_eq!(test.db.pool_stats().unwrap().waiting_clients, 1);
@@ -195,7 +195,7 @@ async fn an_error_comes_after_the_rows_before_it_and_ends_the_stream() {
         301 => row.get::<_, String>(0).map(|_| 0),
         id => Ok(id),
     };
-    let mut stream = test.db.read_stream("SELECT id FROM t ORDER BY id", &[], half);
+    let mut stream = test.db.read_stream("SELECT id FROM t ORDER BY id", [], half);
     for expected in 1..=300 {
         assert_eq!(stream.next().await.unwrap().unwrap(), expected);
     }
@@ -203,12 +203,12 @@ async fn an_error_comes_after_the_rows_before_it_and_ends_the_stream() {
     assert!(matches!(error, Error::Sqlite(_)), "{error:?}");
     assert!(stream.next().await.is_none());
     // What SQLite finds half-way.
-    let mut stream = test.db.read_stream("SELECT abs(iif(id < 11, id, -9223372036854775808)) FROM t", &[], first);
+    let mut stream = test.db.read_stream("SELECT abs(iif(id < 11, id, -9223372036854775808)) FROM t", [], first);
     assert_eq!((&mut stream).take_rows(10).await, (1..=10).collect::<Vec<_>>());
     assert!(stream.next().await.unwrap().is_err(), "integer overflow");
     assert!(stream.next().await.is_none());
     // What is wrong from the start.
-    let refused = |sql: &str| test.db.read_stream(sql, &[], first);
+    let refused = |sql: &str| test.db.read_stream(sql, [], first);
     assert!(matches!(refused("SELECT nothing FROM nowhere").next().await, Some(Err(Error::Sqlite(_)))));
     let writes = refused("UPDATE t SET value = 1 RETURNING id").next().await;
     assert!(matches!(writes, Some(Err(Error::ReadOnly { .. }))), "{writes:?}");
@@ -234,12 +234,12 @@ impl TakeRows for &mut RowStream<i64> {
 async fn closing_the_pool_ends_a_stream_that_nobody_consumes() {
     let test = TestDb::with_defaults();
     test.fill(1);
-    let mut stream = test.db.read_stream(MILLION, &[], first);
+    let mut stream = test.db.read_stream(MILLION, [], first);
     assert_eq!(stream.next().await.unwrap().unwrap(), 1);
     test.db.close_pool_within(Duration::ZERO).await.expect("its connection comes back");
     let outcome = rest(&mut stream).await;
     assert!(matches!(outcome, Err(Error::Interrupted { .. })), "{outcome:?}");
-    let mut late = test.db.read_stream("SELECT 1", &[], first);
+    let mut late = test.db.read_stream("SELECT 1", [], first);
     assert!(matches!(late.next().await, Some(Err(Error::Closed { .. }))));
 }
 
@@ -251,14 +251,14 @@ async fn a_panic_of_map_reaches_the_consumer_and_nobody_else() {
         5 => panic!("at the fifth"),
         id => Ok(id),
     };
-    let mut stream = test.db.read_stream("SELECT id FROM t ORDER BY id", &[], panics);
+    let mut stream = test.db.read_stream("SELECT id FROM t ORDER BY id", [], panics);
     assert_eq!((&mut stream).take_rows(4).await, [1, 2, 3, 4]);
     let stream = tokio::spawn(async move { stream.next().await });
     let panic = stream.await.expect_err("panicked").into_panic();
     assert_eq!(panic.downcast_ref(), Some(&"at the fifth"));
     assert_eq!(count(&test.db, "t").unwrap(), 10);
 
-    let mut numbers = test.db.blocking().read_stream("SELECT id FROM t ORDER BY id", &[], panics);
+    let mut numbers = test.db.blocking().read_stream("SELECT id FROM t ORDER BY id", [], panics);
     assert_eq!(numbers.by_ref().take(4).count(), 4);
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| numbers.next())).is_err());
     assert!(numbers.next().is_none());
@@ -269,9 +269,9 @@ async fn a_panic_of_map_reaches_the_consumer_and_nobody_else() {
 fn it_needs_no_runtime() {
     let test = TestDb::with_defaults();
     test.fill(2_000);
-    let sum: i64 = test.db.blocking().read_stream("SELECT id FROM t", &[], first).map(|row| row.unwrap()).sum();
+    let sum: i64 = test.db.blocking().read_stream("SELECT id FROM t", [], first).map(|row| row.unwrap()).sum();
     assert_eq!(sum, 2_001_000);
-    let few = test.db.blocking().read_stream(MILLION, &[], first).take(3);
+    let few = test.db.blocking().read_stream(MILLION, [], first).take(3);
     assert_eq!(few.collect::<Result<Vec<_>>>().unwrap(), [1, 2, 3]);
     eventually("the connection is back", || leased(&test.db) == 0);
 }
@@ -285,7 +285,7 @@ fn a_runtime_that_is_gone_ends_it_with_an_error() {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     // The only blocking thread is taken, so the query stays where it is, and is dropped with the runtime.
     drop(runtime.spawn_blocking(move || wait.recv()));
-    let mut stream = test.db.read_stream("SELECT id FROM t", &[], first);
+    let mut stream = test.db.read_stream("SELECT id FROM t", [], first);
     let started = runtime.block_on(async {
         std::future::poll_fn(|context| Poll::Ready(std::pin::pin!(stream.next()).poll(context).is_pending())).await
     });

@@ -39,6 +39,11 @@ impl Session {
 
     // Naming failures.
 
+    /// Notes whether the statement that wants to write sets the journal mode.
+    pub(crate) fn set_changes_journal(&self, changes: bool) {
+        self.changes_journal.store(changes, Ordering::Relaxed);
+    }
+
     /// Names what a failed use failed of: SQLite only knows "interrupted" and "busy".
     pub(crate) fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.map_err(|error| match error {
@@ -63,8 +68,11 @@ impl Session {
                 // Where SQLite prepares a statement by a schema that may be old and can't look at the new one, it says that there is no such
                 // table, and not that it met a lock: `schemaIsValid` in sqlite3.c.
                 let unseen = self.rules.serial && !waited.is_zero() && primary_code(&source) == Some(ffi::SQLITE_ERROR);
+                let code = primary_code(&source);
                 if unseen {
                     self.locked(waited, source)
+                } else if code == Some(ffi::SQLITE_BUSY) && self.changes_journal.load(Ordering::Relaxed) {
+                    Error::JournalModeInUse { source }
                 } else {
                     Error::Sqlite(source).named(waited, self.busy_timeout())
                 }
