@@ -18,6 +18,9 @@ pub(crate) fn wait(session: &Session, tries: u32) -> bool {
         // It may be one of them that is in the way of emptying the log.
         database.give_up_snapshots();
     }
+    if session.waits_for_its_caller() {
+        return false;
+    }
     let waited = session.waits_since(tries == 0);
     let left = session.busy_timeout().saturating_sub(waited);
     if left.is_zero() || !session.may_wait() {

@@ -4,7 +4,7 @@
 //! that apart from waiting for others, so that such a call fails at once instead of after its time-out. Work that a call sends to another
 //! thread takes along what is held where it was called ([`Held`]): there the caller waits for it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 
 use crate::engine::Engine;
@@ -21,6 +21,8 @@ struct Frame {
 thread_local! {
     // A thread that is ending may have none any more, while destructors of other locals still call: there every call counts as the first.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+    /// By which lane a statement was refused last, zero for none.
+    static REFUSED: Cell<usize> = const { Cell::new(0) };
 }
 
 fn address_of<T>(of: &T) -> usize {
@@ -38,6 +40,7 @@ impl Running {
     }
 
     fn all_of(closures: &[Frame]) -> Self {
+        forget_refusal();
         let note = |frames: &RefCell<Vec<Frame>>| {
             let mut frames = frames.borrow_mut();
             let before = frames.len();
@@ -75,6 +78,23 @@ impl Held {
 pub(crate) fn writes_here(lane: &Lane) -> bool {
     let writes = |frame: &Frame| frame.writes == Some(address_of(lane));
     FRAMES.try_with(|frames| frames.borrow().iter().any(writes)).unwrap_or(false)
+}
+
+/// Notes that a statement on this thread was refused, because a closure on it writes in this lane.
+///
+/// Where the statement is run by a connection held by hand, its error goes out through a closure that knows nothing of it: this tells which.
+pub(crate) fn note_refusal(lane: &Lane) {
+    let _ = REFUSED.try_with(|refused| refused.set(address_of(lane)));
+}
+
+/// Tells whether one was, by this lane, and forgets it.
+pub(crate) fn take_refusal(lane: &Lane) -> bool {
+    REFUSED.try_with(|refused| refused.replace(0) == address_of(lane)).unwrap_or(false)
+}
+
+/// Forgets it: another closure begins.
+pub(crate) fn forget_refusal() {
+    let _ = REFUSED.try_with(|refused| refused.set(0));
 }
 
 /// How many connections of a pool are in use by closures on this thread.

@@ -30,6 +30,7 @@ use crate::fork::Process;
 use crate::in_force::InForce;
 use crate::lane::{Lane, NoTurn, Permit};
 use crate::log::Log;
+use crate::nesting;
 use crate::publisher::Publisher;
 use crate::reads::Texts;
 use crate::snapshot::Snapshot;
@@ -266,6 +267,7 @@ impl Session {
             self.refused.store(ALLOWED, Ordering::Relaxed);
         }
         self.busy_waited.store(0, Ordering::Relaxed);
+        nesting::forget_refusal();
         Ticket(state.ticket)
     }
 

@@ -32,6 +32,40 @@ fn a_closure_that_waits_for_itself_is_told_at_once() {
 }
 
 #[test]
+fn a_connection_held_by_hand_that_would_wait_for_the_closure_around_it_is_told_at_once() {
+    let config = PoolConfig::builder().max_connections(3).acquire_timeout(Duration::from_secs(600));
+    for memory in [false, true] {
+        let test = TestDb::new(config.clone());
+        let memory = memory.then(|| DatabaseManager::new().with_pooling(":memory:", config.clone()).unwrap());
+        let db = memory.unwrap_or_else(|| test.db.clone());
+        db.blocking().write(|tx| Ok(tx.execute_batch("CREATE TABLE t (value)")?)).unwrap();
+        let update = "INSERT INTO t VALUES (1)";
+        for statement in [update, "BEGIN IMMEDIATE", "CREATE TABLE u (a)"] {
+            let held = db.blocking().acquire().unwrap();
+            let nested = db.blocking().write(move |_| Ok(held.execute(statement, [])?));
+            assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{statement}: {nested:?}");
+        }
+        let held = db.blocking().acquire().unwrap();
+        let nested = db.blocking().execute_pooled_transaction(|tx| {
+            tx.execute(update, [])?;
+            Ok(held.prepare_cached(update)?.execute([])?)
+        });
+        assert!(matches!(nested, Err(Error::WouldDeadlock { .. })), "{nested:?}");
+        drop(held);
+        // One that was put up with names no other error.
+        let held = db.blocking().acquire().unwrap();
+        let other = db.blocking().execute_pooled_transaction(|tx| {
+            held.execute(update, []).expect_err("it would wait for ever");
+            Ok(tx.execute("INSERT INTO t VALUES (1, 2)", [])?)
+        });
+        assert!(matches!(other, Err(Error::Sqlite(_))), "{other:?}");
+        drop(held);
+        db.blocking().write(|tx| Ok(tx.execute("INSERT INTO t VALUES (1)", [])?)).unwrap();
+        assert_eq!(count(&db, "t").unwrap(), 1);
+    }
+}
+
+#[test]
 fn an_async_call_in_a_closure_that_has_what_it_would_wait_for_is_told_at_once() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let within = || runtime.handle().clone();

@@ -64,6 +64,7 @@ impl Session {
         let Rules { lane, name, serial, in_force, .. } = &self.rules;
         let limit = in_force.acquire_timeout();
         if nesting::writes_here(lane) {
+            nesting::note_refusal(lane);
             return Err(Refusal::Nested);
         }
         {

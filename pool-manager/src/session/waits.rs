@@ -11,12 +11,24 @@ use rusqlite::ffi;
 use super::{ALLOWED, Refusal, STATEMENT_ENDED, Session};
 use crate::error::{Error, Result, extended_code, primary_code};
 use crate::lane::NoTurn;
+use crate::nesting;
 
 impl Session {
     /// Tells the busy handler whether waiting on makes sense.
     pub(crate) fn may_wait(&self) -> bool {
         !self.impatient.load(Ordering::Relaxed)
             && matches!(self.refused.load(Ordering::Relaxed), ALLOWED | STATEMENT_ENDED)
+    }
+
+    /// Tells whether the lock that is waited for is one of the closure that waits: in a database where reading excludes writing, a closure on
+    /// this thread writes by another connection. Nobody else can have it then.
+    pub(crate) fn waits_for_its_caller(&self) -> bool {
+        let lane = &self.rules.lane;
+        let waits = self.rules.serial && nesting::writes_here(lane) && self.state.lock().permit.is_none();
+        if waits {
+            nesting::note_refusal(lane);
+        }
+        waits
     }
 
     pub(crate) fn busy_timeout(&self) -> Duration {
@@ -69,8 +81,17 @@ impl Session {
                 // table, and not that it met a lock: `schemaIsValid` in sqlite3.c.
                 let unseen = self.rules.serial && !waited.is_zero() && primary_code(&source) == Some(ffi::SQLITE_ERROR);
                 let code = primary_code(&source);
+                let may_be_nested = match code {
+                    Some(ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY) => waited.is_zero(),
+                    // As above.
+                    Some(ffi::SQLITE_ERROR) => self.rules.serial && source.to_string().starts_with("no such table"),
+                    _ => false,
+                };
                 if unseen {
                     self.locked(waited, source)
+                } else if may_be_nested && nesting::take_refusal(&self.rules.lane) {
+                    // Another connection's statement, run by this closure: it is held by hand.
+                    self.refusal_error(Refusal::Nested, source)
                 } else if code == Some(ffi::SQLITE_BUSY) && self.changes_journal.load(Ordering::Relaxed) {
                     Error::JournalModeInUse { source }
                 } else {
