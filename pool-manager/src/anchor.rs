@@ -75,6 +75,7 @@ pub(crate) struct Anchor {
     identity: Option<FileIdentity>,
     /// Whether nobody had the right to write the file from the start: then it does not matter to this process.
     was_read_only: bool,
+    only_reads: bool,
     journal: String,
     page_size: u64,
     // Before the connection, which has to close last.
@@ -121,6 +122,7 @@ impl Anchor {
         // From here on it only answers `stamp`, which must not wait.
         connection.busy_timeout(Duration::ZERO).map_err(named)?;
         let found = location.look()?;
+        let only_reads = connection.is_readonly("main").map_err(named)?;
         let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(named)?;
         let connection = Mutex::new(connection);
         let identity = found.map(|found| found.identity);
@@ -137,6 +139,7 @@ impl Anchor {
             generation,
             identity,
             was_read_only,
+            only_reads,
             journal,
             page_size,
             listed,
@@ -146,6 +149,11 @@ impl Anchor {
             atlas: Atlas::default(),
             connection,
         })
+    }
+
+    /// Tells whether this process had no right to write the file when it was opened, so that SQLite opened it for reading.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.only_reads
     }
 
     /// Which file this is the anchor of; `None` in memory.

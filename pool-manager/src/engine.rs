@@ -447,7 +447,8 @@ impl Engine {
     }
 
     fn write_back_from(&self, anchor: &Anchor) -> Result<()> {
-        if self.plan.read_only {
+        // What this process may not write it did not write, either: the log is others'.
+        if self.plan.read_only || anchor.only_reads() {
             return Ok(());
         }
         // Another pool may be open on the file already, and must not meet a lock.

@@ -32,6 +32,8 @@ mod promises;
 mod real_data;
 mod receipts;
 mod reset;
+#[cfg(unix)]
+mod rights;
 mod schema;
 mod schema_changes;
 mod settings;
