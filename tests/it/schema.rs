@@ -144,6 +144,45 @@ fn awkward_defaults_are_data() {
 }
 
 #[test]
+fn columns_of_bytes_hold_them_as_they_are() {
+    let test = TestDb::with_defaults();
+    let bytes = vec![0_u8, 39, 255, b'a'];
+    let by_hand = table("files")
+        .column(Column::blob("content").not_null())
+        .column(Column::blob("rest").default(bytes.clone()))
+        .column(Column::blob("empty").default(DefaultValue::Blob(Vec::new())));
+    test.db.blocking().create(by_hand.clone()).unwrap();
+    test.db.blocking().create(by_hand).unwrap();
+    let content = bytes.clone();
+    let stored = test.db.blocking().write(move |tx| {
+        tx.execute("INSERT INTO files (content) VALUES (?1)", [content])?;
+        let of_row = "SELECT content, rest, empty, typeof(rest) || typeof(empty) FROM files";
+        Ok(tx.query_row(of_row, [], |row| {
+            Ok((
+                row.get::<_, Vec<u8>>(0)?,
+                row.get::<_, Vec<u8>>(1)?,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })?)
+    });
+    assert_eq!(stored.unwrap(), (bytes.clone(), bytes, Vec::new(), "blobblob".to_owned()));
+    let json = r#"{"name": "t", "columns": [
+        {"name": "id", "type": "number", "primary": true}, {"name": "b", "type": "blob", "default": null}]}"#;
+    let from_json = Schema::from_json(json).unwrap();
+    assert_eq!(from_json, table("t").column(Column::blob("b").default(DefaultValue::Null)));
+    test.db.blocking().create(from_json).unwrap();
+    // JSON has no bytes, and text is not taken for them.
+    let text = Schema::from_json(&json.replace("null", "\"00ff\"")).unwrap_err().to_string();
+    assert_eq!(text, r#"table "t", column "b": default "00ff" does not fit type "blob"; allowed: bytes"#);
+    let document = table("t").column(Column::json("j").default(vec![0_u8, 16])).to_sql().unwrap_err().to_string();
+    assert_eq!(
+        document,
+        r#"table "t", column "j": default x'0010' does not fit type "json"; allowed: a JSON document"#
+    );
+}
+
+#[test]
 fn wrong_descriptions_are_refused_with_table_column_value_and_what_is_allowed() {
     let cases: [(Schema, &str); 14] = [
         (Schema::new("t"), r#"table "t" has no columns; at least one is needed"#),
@@ -200,7 +239,7 @@ fn wrong_json_is_refused_with_all_its_problems() {
     let error = Schema::from_json(
         r#"{"name": "t", "colour": 1, "columns": [
             {"name": "id", "type": "number", "primary": "yes"},
-            {"name": "a", "type": "blob"},
+            {"name": "a", "type": "bytes"},
             {"type": "string"},
             {"name": "b", "type": "number", "default": 18446744073709551615},
             {"name": "c", "type": "string", "default": [1]},
@@ -211,7 +250,7 @@ fn wrong_json_is_refused_with_all_its_problems() {
     let expected = [
         r#"table "t": unknown key "colour"; allowed: name, columns"#,
         r#"table "t", column "id": primary is "yes"; allowed: true or false"#,
-        r#"table "t", column "a": type is "blob"; allowed: "number", "string", "float", "boolean", "Date", "json""#,
+        r#"table "t", column "a": type is "bytes"; allowed: "number", "string", "float", "boolean", "Date", "json", "blob""#,
         r#"table "t": column name is missing; allowed: text"#,
         r#"table "t", column "b": default 18446744073709551615 is out of range; allowed: up to 9223372036854775807"#,
         r#"table "t", column "c": default [1] does not fit type "string"; only type "json" takes documents"#,

@@ -16,6 +16,12 @@ fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// A literal of bytes: <https://www.sqlite.org/lang_expr.html#literal_values_constants_>
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
 /// The statement that makes the table.
 pub(crate) fn create_table(schema: &Schema) -> String {
     let primary: Vec<&Column> = schema.columns.iter().filter(|column| column.primary).collect();
@@ -61,6 +67,7 @@ fn storage(kind: ColumnType) -> &'static str {
         ColumnType::Number | ColumnType::Boolean => "INTEGER",
         ColumnType::Float => "REAL",
         ColumnType::String | ColumnType::Date | ColumnType::Json => "TEXT",
+        ColumnType::Blob => "BLOB",
     }
 }
 
@@ -76,6 +83,7 @@ fn literal(kind: ColumnType, default: &DefaultValue) -> String {
         DefaultValue::Text(text) => quote_text(text),
         DefaultValue::Boolean(flag) => i32::from(*flag).to_string(),
         DefaultValue::Json(value) => quote_text(&value.to_string()),
+        DefaultValue::Blob(bytes) => quote_bytes(bytes),
         DefaultValue::CurrentTimestamp => "CURRENT_TIMESTAMP".to_owned(),
         DefaultValue::CurrentDate => "CURRENT_DATE".to_owned(),
         DefaultValue::CurrentTime => "CURRENT_TIME".to_owned(),
@@ -90,8 +98,10 @@ fn as_json(default: &DefaultValue) -> serde_json::Value {
         DefaultValue::Real(number) => (*number).into(),
         DefaultValue::Text(text) => text.as_str().into(),
         DefaultValue::Boolean(flag) => (*flag).into(),
-        DefaultValue::Null | DefaultValue::CurrentTimestamp | DefaultValue::CurrentDate | DefaultValue::CurrentTime => {
-            serde_json::Value::Null
-        }
+        DefaultValue::Null
+        | DefaultValue::Blob(_)
+        | DefaultValue::CurrentTimestamp
+        | DefaultValue::CurrentDate
+        | DefaultValue::CurrentTime => serde_json::Value::Null,
     }
 }

@@ -28,11 +28,14 @@ pub enum ColumnType {
     Date,
     /// `"json"`: `TEXT` that is valid JSON, checked.
     Json,
+    /// `"blob"`: bytes, `BLOB`.
+    Blob,
 }
 
 impl ColumnType {
-    /// All types, in the order of the description.
-    pub const ALL: [Self; 6] = [Self::Number, Self::String, Self::Float, Self::Boolean, Self::Date, Self::Json];
+    /// All types: those of the description in its order, then bytes.
+    pub const ALL: [Self; 7] =
+        [Self::Number, Self::String, Self::Float, Self::Boolean, Self::Date, Self::Json, Self::Blob];
 
     /// The word of the description.
     #[must_use]
@@ -44,6 +47,7 @@ impl ColumnType {
             Self::Boolean => "boolean",
             Self::Date => "Date",
             Self::Json => "json",
+            Self::Blob => "blob",
         }
     }
 }
@@ -70,6 +74,8 @@ pub enum DefaultValue {
     Boolean(bool),
     /// A JSON document, stored as its text.
     Json(serde_json::Value),
+    /// Bytes.
+    Blob(Vec<u8>),
     /// The date and time of the insert in UTC, `YYYY-MM-DD HH:MM:SS`.
     CurrentTimestamp,
     /// The date of the insert in UTC, `YYYY-MM-DD`.
@@ -87,6 +93,7 @@ impl fmt::Display for DefaultValue {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Boolean(flag) => flag.fmt(f),
             Self::Json(value) => value.fmt(f),
+            Self::Blob(bytes) => f.write_str(&ddl::quote_bytes(bytes)),
             Self::CurrentTimestamp => f.write_str("CURRENT_TIMESTAMP"),
             Self::CurrentDate => f.write_str("CURRENT_DATE"),
             Self::CurrentTime => f.write_str("CURRENT_TIME"),
@@ -103,7 +110,7 @@ macro_rules! default_from {
         }
     )*};
 }
-default_from!(i64 => Integer, i32 => Integer, u32 => Integer, f64 => Real, &str => Text, String => Text, bool => Boolean, serde_json::Value => Json);
+default_from!(i64 => Integer, i32 => Integer, u32 => Integer, f64 => Real, &str => Text, String => Text, bool => Boolean, serde_json::Value => Json, Vec<u8> => Blob, &[u8] => Blob);
 
 /// One column of a [`Schema`].
 #[derive(Debug, Clone, PartialEq)]
@@ -160,6 +167,11 @@ impl Column {
     /// Starts a column of JSON documents.
     pub fn json(name: impl Into<String>) -> Self {
         Self::new(name, ColumnType::Json)
+    }
+
+    /// Starts a column of bytes.
+    pub fn blob(name: impl Into<String>) -> Self {
+        Self::new(name, ColumnType::Blob)
     }
 
     /// Makes it (part of) the primary key; it is then never null.
@@ -337,11 +349,12 @@ impl Column {
             | (ColumnType::Float, DefaultValue::Integer(_) | DefaultValue::Real(_))
             | (ColumnType::String | ColumnType::Date, DefaultValue::Text(_))
             | (ColumnType::Boolean, DefaultValue::Boolean(_))
-            | (ColumnType::Json, _)
+            | (ColumnType::Blob, DefaultValue::Blob(_))
             | (
                 ColumnType::String | ColumnType::Date,
                 DefaultValue::CurrentTimestamp | DefaultValue::CurrentDate | DefaultValue::CurrentTime,
             ) => true,
+            (ColumnType::Json, default) => !matches!(default, DefaultValue::Blob(_)),
             (ColumnType::Number, DefaultValue::Real(number)) => number.fract() == 0.0 && number.abs() < 9e15,
             _ => false,
         };
@@ -357,6 +370,7 @@ impl Column {
             ColumnType::Boolean => "true or false",
             ColumnType::Date => "text, CURRENT_TIMESTAMP, CURRENT_DATE or CURRENT_TIME",
             ColumnType::Json => "a JSON document",
+            ColumnType::Blob => "bytes",
         };
         (!fits).then(|| format!("does not fit type \"{}\"; allowed: {allowed}", self.kind))
     }
