@@ -2,6 +2,7 @@
 //!
 //! Owns names and documentation; what is heard is `bulletin`'s.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 use crate::manager::DatabaseManager;
 
 /// Which tables were written by a commit, or by several that were put together; from [`Changes`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Changed(Post);
 
 impl Changed {
@@ -36,6 +37,17 @@ impl Changed {
     #[must_use]
     pub fn merged(&self) -> u64 {
         self.0.posts
+    }
+}
+
+/// As [`tables`](Changed::tables) lists them, and [`merged`](Changed::merged).
+impl fmt::Debug for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables: &dyn fmt::Debug = match &self.0.tables {
+            Some(tables) => tables,
+            None => &"any",
+        };
+        f.debug_struct("Changed").field("tables", tables).field("merged", &self.0.posts).finish()
     }
 }
 

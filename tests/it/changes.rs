@@ -41,6 +41,20 @@ fn taken(changes: &mut Changes) -> Vec<String> {
 }
 
 #[test]
+fn an_item_shows_what_was_written() {
+    let test = database();
+    let mut changes = test.db.changes();
+    write(&test.db, "CREATE TABLE more (a)");
+    let shown = |change: Option<Changed>| format!("{:?}", change.unwrap());
+    assert_eq!(shown(changes.try_next()), r#"Changed { tables: "any", merged: 1 }"#);
+    for _ in 0..3 {
+        write(&test.db, "INSERT INTO other VALUES (0)");
+    }
+    let last = std::iter::from_fn(|| changes.try_next()).last();
+    assert_eq!(shown(last), r#"Changed { tables: {"other"}, merged: 1 }"#);
+}
+
+#[test]
 fn each_commit_is_one_item_with_the_tables_it_wrote_in_order() {
     let test = database();
     // The connections learn of the schema first, which outdates more than it must.
