@@ -39,7 +39,7 @@ mod schema_changes;
 mod settings;
 mod snapshots;
 mod statements;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod stopped;
 mod streams;
 mod support;

@@ -2,10 +2,11 @@
 //! is lost when it goes on.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout};
 use std::time::Duration;
 
 use pool_manager::{Connection, Error, PoolConfig, Result, Transaction, rusqlite};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{TestDb, another_process, eventually, role};
 
@@ -35,19 +36,21 @@ impl Stopped {
         let says = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut stopped = Self { child, says };
         stopped.hear("holds the lock");
-        stopped.signal("STOP");
-        let id = stopped.child.id().to_string();
-        eventually("it is stopped", || {
-            let state = Command::new("ps").args(["-o", "state=", "-p", &id]).output().unwrap();
-            state.stdout.trim_ascii_start().starts_with(b"T")
-        });
+        stopped.signal(Signal::STOP);
+        eventually("it is stopped", || stopped.is_stopped());
         writeln!(stopped.child.stdin.as_mut().unwrap(), "commit").unwrap();
         stopped
     }
 
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// The state stands after the name, which is in brackets and may have others in it: `man 5 proc_pid_stat`.
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        stat.rsplit_once(')').unwrap().1.trim_ascii_start().starts_with('T')
     }
 
     fn hear(&mut self, word: &str) {
@@ -107,7 +110,7 @@ async fn a_stopped_holder_of_the_lock_is_waited_for_then_named_and_loses_nothing
         assert!(error.to_string().contains("waited") && error.to_string().contains("busy_timeout = 60ms"), "{error}");
     }
     assert_eq!(test.db.read(sum).await.unwrap(), 0, "who reads waits for nobody");
-    stopped.signal("CONT");
+    stopped.signal(Signal::CONT);
     stopped.hear("has committed");
     assert_eq!(test.db.write(add).await.unwrap(), THEIRS + OURS);
     assert_eq!(test.db.read(sum).await.unwrap(), THEIRS + OURS, "nothing that was refused is in the database");
@@ -131,7 +134,7 @@ fn writes_that_wait_for_a_stopped_process_go_on_with_it() {
             stats.active_connections == 1 && stats.waiting_writers as i64 == WRITERS - 1
         });
         assert_eq!(db.blocking().read(sum).unwrap(), 0, "who reads waits for nobody");
-        stopped.signal("CONT");
+        stopped.signal(Signal::CONT);
         stopped.hear("has committed");
         let mut sums: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap().unwrap()).collect();
         sums.sort_unstable();
