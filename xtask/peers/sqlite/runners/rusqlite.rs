@@ -67,6 +67,7 @@ pub(crate) use ask;
 ask!(Connection: |conn, text| conn.prepare_cached(text));
 
 /// Gives a connection its settings.
+#[allow(dead_code, reason = "whoever has no connections of its own does not need it")]
 pub fn set_up(conn: &Connection, settings: &str) -> rusqlite::Result<()> {
     conn.execute_batch(settings)?;
     conn.set_prepared_statement_cache_capacity(sql::STATEMENTS);
