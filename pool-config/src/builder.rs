@@ -257,14 +257,14 @@ impl PoolConfigBuilder {
         let mut problems: Vec<Problem> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.problems)).collect();
         let spoiled: BTreeSet<Key> = problems.iter().filter_map(Problem::key).collect();
-        let settled = settle(&readings, database);
+        let settled = settle(&readings, database, |_| true);
         problems.extend(rules::conflicts(&settled, &spoiled));
         if database.is_none() {
             // Whoever builds the shared settings is told of every database; what is wrong with all is told once.
             let mut told: BTreeSet<String> = problems.iter().map(Problem::to_string).collect();
             let names: BTreeSet<&String> = readings.iter().flat_map(|reading| reading.databases.keys()).collect();
             for name in names {
-                let conflicts = rules::conflicts(&settle(&readings, Some(name)), &spoiled);
+                let conflicts = rules::conflicts(&settle(&readings, Some(name), rules::may_conflict), &spoiled);
                 problems.extend(conflicts.into_iter().filter(|conflict| told.insert(conflict.to_string())));
             }
         }
@@ -276,9 +276,9 @@ impl PoolConfigBuilder {
     }
 }
 
-/// Merges the layers that count, and lets defaults give way.
-fn settle(readings: &[Reading], database: Option<&str>) -> Vec<Settled> {
-    let mut settled = merge(&scope(readings, database));
+/// Merges what the layers that count say of the wanted keys, and lets defaults give way.
+fn settle(readings: &[Reading], database: Option<&str>, wanted: impl Fn(Key) -> bool) -> Vec<Settled> {
+    let mut settled = merge(&scope(readings, database), wanted);
     rules::defaults_give_way(&mut settled);
     settled
 }

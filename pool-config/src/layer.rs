@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use figment::value::{Dict, Map, Tag, Value as Raw};
+use figment::value::{Dict, Map, Value as Raw};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use crate::error::{ConfigError, Problem};
@@ -33,14 +33,21 @@ impl Layer {
     }
 }
 
-/// figment carries the layers: a layer is a provider whose profile is the default one.
-impl Provider for Layer {
+/// figment carries the layers: a layer is a provider whose profile is the default one, and known by its position.
+struct Positioned<'a, F> {
+    layer: &'a Layer,
+    position: usize,
+    wanted: &'a F,
+}
+
+impl<F: Fn(Key) -> bool> Provider for Positioned<'_, F> {
     fn metadata(&self) -> Metadata {
-        Metadata::named("pool-config layer")
+        Metadata::named(self.position.to_string())
     }
 
     fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        let dict = self.entries.iter().map(|(key, entry)| (key.name().to_owned(), entry.raw.clone())).collect();
+        let entries = self.layer.entries.iter().filter(|(key, _)| (self.wanted)(**key));
+        let dict = entries.map(|(key, entry)| (key.name().to_owned(), entry.raw.clone())).collect();
         Ok(Profile::Default.collect(dict))
     }
 }
@@ -51,8 +58,8 @@ pub(crate) struct Reading {
     pub(crate) shared: Layer,
     pub(crate) databases: BTreeMap<String, Layer>,
     pub(crate) problems: Vec<Problem>,
-    /// Every key met so far with its place, good value or bad, by database.
-    seen: BTreeMap<(Option<String>, Key), (String, Origin)>,
+    /// What was met and is in no layer, because its key does not take it, by database.
+    bad: BTreeMap<(Option<String>, Key), (Raw, Origin)>,
 }
 
 impl Reading {
@@ -84,14 +91,15 @@ impl Reading {
     /// Takes in one entry whose key is known, or the problem with it.
     pub(crate) fn take_known(&mut self, database: Option<&str>, key: Key, raw: Raw, origin: Origin) {
         let database = database.map(database_name);
-        if let Some((first_value, first)) = self.seen.get(&(database.clone(), key)).cloned() {
+        if let Some((first, first_origin)) = self.met(database.as_ref(), key) {
+            let (first_value, first) = (shown(first), first_origin.clone());
             let (second_value, second) = (shown(&raw), origin);
             self.problems.push(Problem::GivenTwice { key, first_value, first, second_value, second });
             return;
         }
-        self.seen.insert((database.clone(), key), (shown(&raw), origin.clone()));
         if let Err(fault) = key.kind().read(&raw) {
-            self.problems.push(Problem::InvalidSetting { key, value: shown(&raw), origin, fault });
+            self.problems.push(Problem::InvalidSetting { key, value: shown(&raw), origin: origin.clone(), fault });
+            self.bad.insert((database, key), (raw, origin));
             return;
         }
         let layer = match database {
@@ -99,6 +107,18 @@ impl Reading {
             Some(name) => self.databases.entry(name).or_default(),
         };
         layer.entries.insert(key, Entry { raw, origin });
+    }
+
+    /// What was said of a key before, good value or bad.
+    fn met(&self, database: Option<&String>, key: Key) -> Option<(&Raw, &Origin)> {
+        let layer = database.map_or(Some(&self.shared), |name| self.databases.get(name));
+        if let Some(Entry { raw, origin }) = layer.and_then(|layer| layer.entries.get(&key)) {
+            return Some((raw, origin));
+        }
+        if self.bad.is_empty() {
+            return None;
+        }
+        self.bad.get(&(database.cloned(), key)).map(|(raw, origin)| (raw, origin))
     }
 }
 
@@ -151,19 +171,11 @@ pub(crate) struct Settled {
     pub(crate) overridden: Vec<Setting>,
 }
 
-/// Merges layers, first to last; later wins, key by key. One outcome per key, in the order of [`Key::ALL`].
-pub(crate) fn merge(layers: &[&Layer]) -> Vec<Settled> {
-    let mut figment = Figment::new();
-    let mut layer_of: Vec<(Tag, usize)> = Vec::new();
-    for (position, layer) in layers.iter().enumerate() {
-        figment = figment.merge(*layer);
-        // figment tags what a provider brought; any key of the layer tells which tag that was.
-        if let Some(key) = layer.entries.keys().next() {
-            let brought =
-                figment.find_value(key.name()).expect("BUG: a key that a layer sets is missing from the merge");
-            layer_of.push((brought.tag(), position));
-        }
-    }
+/// Merges layers, first to last; later wins, key by key. One outcome per key, in the order of [`Key::ALL`]; keys that are not `wanted` are
+/// taken for unset.
+pub(crate) fn merge(layers: &[&Layer], wanted: impl Fn(Key) -> bool) -> Vec<Settled> {
+    let positioned = layers.iter().enumerate().map(|(position, layer)| Positioned { layer, position, wanted: &wanted });
+    let figment = positioned.fold(Figment::new(), Figment::merge);
     let mut profiles = figment.data().expect("BUG: a layer failed to say what it holds");
     let merged = profiles.remove(&Profile::Default).unwrap_or_default();
     let settle = |key: &Key| {
@@ -171,8 +183,9 @@ pub(crate) fn merge(layers: &[&Layer]) -> Vec<Settled> {
         let Some(raw) = merged.get(key.name()) else {
             return Settled { holds: default, overridden: Vec::new() };
         };
-        let position = layer_of.iter().find(|(tag, _)| *tag == raw.tag()).map(|(_, position)| *position);
-        let winner = position.expect("BUG: a merged value has the tag of no layer");
+        // figment tags what a provider brought.
+        let brought_by = figment.get_metadata(raw.tag()).and_then(|layer| layer.name.parse::<usize>().ok());
+        let winner = brought_by.expect("BUG: a merged value has the tag of no layer");
         let said = |layer: &&Layer| layer.entries.get(key).map(|entry| setting(*key, &entry.raw, entry));
         let holds = setting(*key, raw, &layers[winner].entries[key]);
         let overridden = layers[..winner].iter().rev().filter_map(said).chain([default]).collect();

@@ -90,6 +90,11 @@ const SWITCHED_BY: &[(Key, Key)] = &[
     (Key::SlowStatement, Key::EnableLogging),
 ];
 
+/// Tells whether a value of this key may stand in conflict with another one.
+pub(crate) fn may_conflict(key: Key) -> bool {
+    AT_MOST.iter().any(|(low, limit)| [*low, *limit].contains(&key))
+}
+
 /// Lets defaults give way to what was set: who asks for one connection at most did not ask for two at least.
 pub(crate) fn defaults_give_way(settled: &mut [Settled]) {
     for (key, limit) in AT_MOST {
