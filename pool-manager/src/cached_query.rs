@@ -59,7 +59,7 @@ where
             // A new one each time: the one that said "later" has woken the task by then.
             ready!(pin!(tokio::task::consume_budget()).poll(context));
             let State::Asked { parameters, map } = std::mem::replace(state, State::Over) else {
-                unreachable!("it was just seen");
+                unreachable!("BUG: a query that was just asked is not");
             };
             let parameters = parameters?;
             if let Some(rows) = engine.query_hit(sql, &parameters, &map) {

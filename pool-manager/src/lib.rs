@@ -42,8 +42,9 @@
 //! * A query that is still open (half its rows read) on the connection that then writes may have read an older version:
 //!   [`Error::StaleSnapshot`]. Collect first, or use [`DatabaseManager::write`].
 //! * Other processes are waited for, up to `busy_timeout`, and not queued with.
-//! * It follows neither URI file names nor databases that change their journal mode while open. A file that this process has open under
-//!   another name, by a hard link, is refused; that another process has it open so is not seen.
+//! * It follows neither URI file names nor databases that change their journal mode while open; a statement in the pool that would leave WAL
+//!   mode is refused ([`Error::JournalModeInUse`]). A file that this process has open under another name, by a hard link, is refused; that
+//!   another process has it open so is not seen.
 //! * A file that is replaced under an open pool is noticed within 50 ms; until then calls may reach the old one. SQLite asks not to do
 //!   that at all (<https://www.sqlite.org/howtocorrupt.html>, section 2.4), or to remove the `-wal` file with the old one at least.
 //! * A statement that is refused ends the open queries of its connection, too: SQLite's interrupt knows the connection only. Where
