@@ -197,10 +197,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
         let mut ledger = shared.ledger();
         match ledger.queue.state(&place) {
             State::Waiting if now < self.deadline => {
-                let old = ledger.queue.rewake(&place, context.waker());
+                let known = ledger.queue.knows(&place, context.waker());
                 drop(ledger);
-                drop(old);
                 self.stage = Stage::Waiting(place);
+                if !known {
+                    self.renew_waker(context);
+                }
                 return Poll::Pending;
             }
             State::Granted => {
@@ -222,6 +224,25 @@ impl<'p, M: Manager> Acquire<'p, M> {
         shared.perform(effects);
         drop(waker);
         Poll::Ready(Err(self.timed_out(now)))
+    }
+
+    /// Leaves another waker than the one left before.
+    #[cold]
+    fn renew_waker(&self, context: &Context<'_>) {
+        let Stage::Waiting(place) = &self.stage else { panic!("BUG: nobody waits") };
+        // Outside the lock, as everything that is the program's own code.
+        let waker = context.waker().clone();
+        let mut ledger = self.shared.ledger();
+        let (old, is_over) = match ledger.queue.state(place) {
+            State::Waiting => (ledger.queue.rewake(place, waker), false),
+            _ => (Some(waker), true),
+        };
+        drop(ledger);
+        if is_over {
+            // Whoever ended the wait meanwhile has woken the waker left before.
+            context.waker().wake_by_ref();
+        }
+        drop(old);
     }
 
     /// Counts a wait that has ended well, unless the pool was closed meanwhile.
@@ -255,7 +276,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
             if acquired.is_ok() {
                 let spent = shared.clock.now().saturating_sub(self.since);
                 let mut ledger = shared.ledger();
-                ledger.counts.prepare_total += spent.saturating_sub(self.counted);
+                let prepared = spent.saturating_sub(self.counted);
+                ledger.counts.prepare_total = ledger.counts.prepare_total.saturating_add(prepared);
                 ledger.counts.prepare_max = ledger.counts.prepare_max.max(spent);
             }
             return Poll::Ready(acquired.map_err(Box::new));
@@ -266,11 +288,12 @@ impl<'p, M: Manager> Acquire<'p, M> {
             return Poll::Ready(Err(self.timed_out(now)));
         }
         let deadline = self.deadline;
+        let waker = context.waker().clone();
         let mut ledger = shared.ledger();
         let old = match *timer {
-            Some(timer) => ledger.queue.rewake_timer(timer, context.waker()),
+            Some(timer) => ledger.queue.rewake_timer(timer, waker),
             None => {
-                *timer = Some(ledger.queue.set_timer(context.waker().clone(), deadline));
+                *timer = Some(ledger.queue.set_timer(waker, deadline));
                 None
             }
         };
@@ -302,8 +325,9 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 }
             }
             Stage::Preparing { preparation, timer } => {
-                shared.in_runtime(|| drop(preparation));
+                // First, for the drop of a future is the program's own code.
                 self.forget_timer(timer);
+                shared.in_runtime(|| drop(preparation));
             }
             Stage::Waiting(place) => {
                 let mut effects = Effects::none();
@@ -316,8 +340,8 @@ impl<'p, M: Manager> Acquire<'p, M> {
                 let waker = ledger.queue.leave(place);
                 ledger.dispatch(&shared.slots, &|| shared.clock.now(), &mut effects);
                 drop(ledger);
-                drop(waker);
                 shared.perform(effects);
+                drop(waker);
             }
         }
     }

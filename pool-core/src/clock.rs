@@ -132,9 +132,10 @@ impl ManualClock {
 
     /// Moves the clock forward and does what has become due in every pool that lives by it before returning.
     ///
-    /// Time jumps: what becomes due in between happens at the new time, timeouts first.
+    /// The clock stops for good some 584 years after its beginning. Time jumps: what becomes due in between happens at the new time, timeouts first.
     pub fn advance(&self, by: Duration) {
-        self.time.now.fetch_add(nanos(by), Ordering::AcqRel);
+        let moved = |now: Nanos| Some(now.saturating_add(nanos(by)));
+        let _ = self.time.now.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
         let watchers: Vec<_> = self.time.watchers.lock().iter().filter_map(Weak::upgrade).collect();
         for watcher in watchers {
             watcher.time_moved();

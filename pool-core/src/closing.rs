@@ -8,7 +8,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::clock::{Nanos, nanos};
+use crate::clock::{NEVER, Nanos, nanos};
 use crate::ledger::Effects;
 use crate::maintenance::{self, Maintained};
 use crate::manager::Manager;
@@ -50,6 +50,8 @@ impl<M: Manager> Shared<M> {
             ledger.dispatch(&self.slots, &|| 0, &mut effects);
         }
         maintenance::forget(&(self.me.clone() as Weak<dyn Maintained>));
+        // What was planned is not to be done any more. Release: as for who plans.
+        self.next_visit.store(NEVER, Ordering::Release);
         self.perform(effects);
     }
 
@@ -98,8 +100,13 @@ impl<M: Manager> Future for Closing<'_, M> {
         let now = shared.clock.now();
         let (deadline, timer) = *this.begun.get_or_insert_with(|| {
             shared.begin_close();
+            // Maintenance has forgotten the pool; the deadlines of those for whom something is being opened still pass.
+            let earliest = shared.ledger().queue.earliest();
+            shared.call_maintenance_before(earliest);
             (now.saturating_add(nanos(this.timeout)), None)
         });
+        // Outside the lock, as everything that is the program's own code.
+        let waker = context.waker().clone();
         let mut ledger = shared.ledger();
         if ledger.occupied == 0 || now >= deadline {
             drop(ledger);
@@ -107,9 +114,9 @@ impl<M: Manager> Future for Closing<'_, M> {
             return Poll::Ready(shared.close_report());
         }
         let old = match timer {
-            Some(timer) => ledger.queue.rewake_timer(timer, context.waker()),
+            Some(timer) => ledger.queue.rewake_timer(timer, waker),
             None => {
-                let timer = ledger.queue.set_timer(context.waker().clone(), deadline);
+                let timer = ledger.queue.set_timer(waker, deadline);
                 ledger.closers.push(timer);
                 this.begun = Some((deadline, Some(timer)));
                 None

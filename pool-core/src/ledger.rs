@@ -7,11 +7,11 @@
 //! [`crate::turn`], and maintenance will look when the first waiter's patience is over); the flags in the words say [`CALL`]
 //! whenever a release must look here.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{Nanos, nanos};
+use crate::contain::contain;
 use crate::handoff::{Grant, Handoffs};
 use crate::manager::CloseReason;
 use crate::options::Options;
@@ -53,10 +53,7 @@ impl<C> Effects<C> {
 /// Wakes one who waits. A waker is the program's own code: when it panics, the others are still woken, and whoever gave a connection back
 /// did nothing wrong.
 pub(crate) fn wake(waker: Waker) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // It may have a destructor that panics as well.
-        std::mem::forget(panic);
-    }
+    contain(|| waker.wake());
 }
 
 /// Counts that change only under the lock.

@@ -5,13 +5,13 @@
 //! while some pool wants a visit or some task is unfinished.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use crate::clock::{NEVER, Nanos, system_now, system_until};
+use crate::contain::contain;
 
 /// A pool, as the maintenance thread sees it.
 pub(crate) trait Maintained: Send + Sync {
@@ -49,17 +49,27 @@ impl Wake for Alarm {
 impl Task {
     /// Polls the task once; gives it back if it has to wait longer. A panic ends it.
     fn run(mut self) -> Option<Task> {
-        let pool = self.pool.upgrade()?;
         let waker = Waker::from(Arc::clone(&self.alarm));
-        let mut done = true;
-        let poll = AssertUnwindSafe(|| {
-            pool.enter(&mut || {
-                done = self.work.as_mut().poll(&mut Context::from_waker(&waker)) != Poll::Pending;
+        let waits = self.pool.upgrade().and_then(|pool| {
+            let mut waits = false;
+            let polled = contain(|| {
+                pool.enter(&mut || waits = self.work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             });
+            let_go(pool);
+            polled.filter(|()| waits)
         });
-        let panicked = catch_unwind(poll).is_err();
-        (!done && !panicked).then_some(self)
+        if waits.is_some() {
+            return Some(self);
+        }
+        let_go(self);
+        None
     }
+}
+
+/// Drops what may be the last of something of the program's own: its panics end neither who closes a pool nor the thread that serves
+/// the others.
+fn let_go<T>(what: T) {
+    contain(|| drop(what));
 }
 
 struct State {
@@ -176,7 +186,7 @@ pub(crate) fn forget(pool: &PoolRef) {
     }
     drop(state);
     maintenance.called.notify_one();
-    drop::<Vec<Task>>(cancelled);
+    Vec::into_iter(cancelled).for_each(let_go::<Task>);
 }
 
 fn run(maintenance: &Maintenance) {
@@ -193,18 +203,18 @@ fn run(maintenance: &Maintenance) {
             let woken: Vec<Task> = state.tasks.extract_if(.., woken).collect();
             (pools, woken, cancelled)
         };
-        drop(cancelled);
+        cancelled.into_iter().for_each(let_go);
         let mut unfinished: Vec<Task> = woken.into_iter().filter_map(Task::run).collect();
         for pool in &pools {
             if pool.next_visit() <= system_now() {
                 // A visit contains panics of managers and hooks; what a waker does must not end the other pools' service.
-                if catch_unwind(AssertUnwindSafe(|| pool.visit())).is_err() {
+                if contain(|| pool.visit()).is_none() {
                     pool.postpone();
                 }
             }
         }
         // Outside the lock: this may be the last reference to a pool.
-        drop(pools);
+        pools.into_iter().for_each(let_go);
         let mut state = maintenance.lock();
         state.tasks.append(&mut unfinished);
         // A pool that wants no visit calls again when it does.
@@ -217,18 +227,18 @@ fn run(maintenance: &Maintenance) {
             gone.push(pool);
             moment != NEVER
         });
-        if state.called {
-            drop(state);
-            continue;
-        }
-        if state.pools.is_empty() && state.tasks.is_empty() {
-            state.running = false;
-            drop(state);
-            return;
-        }
+        let over = !state.called && state.pools.is_empty() && state.tasks.is_empty();
+        state.running = !over;
+        let called = state.called;
         // Never under the lock: one of these may be the last reference to a pool, and dropping it calls.
         drop(state);
-        drop(gone);
+        gone.into_iter().for_each(let_go);
+        if over {
+            return;
+        }
+        if called {
+            continue;
+        }
         let state = maintenance.lock();
         if !state.called {
             if next == NEVER {

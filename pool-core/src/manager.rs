@@ -14,7 +14,8 @@ use std::future::{Future, ready};
 /// the pool remembers the runtime it was built in and enters it wherever no other one drives the future, so that
 /// `open` may use tokio's sockets and timers even then. A future that blocks instead of waiting blocks its driver:
 /// a manager whose `open` may block for long should be used without `min_connections` and health checks, which run on
-/// the thread that serves all pools of the process.
+/// the thread that serves all pools of the process. So does [`close`](Manager::close) when a connection has been idle for too
+/// long or has reached its age: one that blocks keeps tasks in all pools from timing out as long.
 ///
 /// A panic in any method loses nothing: the slot is freed, the next waiter gets its chance. In `open` and `validate`
 /// it goes on to the caller who acquires, in `reset` and `close` it is contained and counted as an error.

@@ -31,6 +31,8 @@ pub struct Options {
     /// Connections kept open even when nobody uses them, at most `max_connections`; default 2, zero keeps none.
     pub min_connections: usize,
     /// How long an acquire waits before it fails, unless the call says otherwise; default 10 s, [`Duration::MAX`] without limit.
+    ///
+    /// An `open` or `validate` in the background is given up after this time, too: it holds a slot that others may wait for.
     pub acquire_timeout: Duration,
     /// How long a connection above the minimum may stay idle; default 30 s, `None` for ever.
     ///

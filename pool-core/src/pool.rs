@@ -341,7 +341,7 @@ impl<M: Manager> Shared<M> {
             refused: counts.refused,
             waited: waits().map(|(count, _, _)| count).sum(),
             acquire_time_total: Duration::from_nanos(
-                counts.prepare_total + waits().map(|(_, total, _)| total).sum::<u64>(),
+                waits().map(|(_, total, _)| total).fold(counts.prepare_total, u64::saturating_add),
             ),
             acquire_time_max: Duration::from_nanos(
                 waits().map(|(_, _, longest)| longest).fold(counts.prepare_max, u64::max),

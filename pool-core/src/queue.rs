@@ -231,23 +231,21 @@ impl Queue {
         self.nodes[place.number() as usize].state
     }
 
+    /// Tells whether this waker is the one that one who waits left.
+    pub(crate) fn knows(&self, place: &Place, waker: &Waker) -> bool {
+        self.nodes[place.number() as usize].waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+
     /// Renews the waker of one who goes on waiting; returns the old one, to be dropped outside the lock.
     #[must_use]
-    pub(crate) fn rewake(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
-        self.renew(place.number(), waker)
+    pub(crate) fn rewake(&mut self, place: &Place, waker: Waker) -> Option<Waker> {
+        self.node(place.number()).waker.replace(waker)
     }
 
     /// Renews the waker of a timer; returns the old one, to be dropped outside the lock.
     #[must_use]
-    pub(crate) fn rewake_timer(&mut self, id: TimerId, waker: &Waker) -> Option<Waker> {
-        self.renew(id.0, waker)
-    }
-
-    fn renew(&mut self, id: u32, waker: &Waker) -> Option<Waker> {
-        match &mut self.node(id).waker {
-            Some(known) if known.will_wake(waker) => None,
-            place => place.replace(waker.clone()),
-        }
+    pub(crate) fn rewake_timer(&mut self, id: TimerId, waker: Waker) -> Option<Waker> {
+        self.node(id.0).waker.replace(waker)
     }
 
     /// Ends a wait that has not been served, in or out of the queue; returns the waker, to be dropped outside the lock.

@@ -4,11 +4,12 @@
 //! reference counts; everything else is `#[cold]` and out of line. Invariant: no lock is held while a manager, hook,
 //! observer or waker is called.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::clock::{Clock, NEVER, Nanos, nanos};
+use crate::contain::contain;
 pub(crate) use crate::custody::Custody;
 use crate::handoff::Handoffs;
 use crate::hooks::{self, Hooks};
@@ -234,7 +235,7 @@ impl<M: Manager> Shared<M> {
     /// Resets a connection that comes back; a panic in the manager is contained.
     #[inline(always)]
     fn clean(&self, claim: &mut Claim<M::Connection>) -> Cleaned<M::Error> {
-        let cleaned = catch_unwind(AssertUnwindSafe(|| {
+        let cleaned = contain(|| {
             if self.manager.is_broken(claim.connection_mut()) {
                 return Cleaned::Broken;
             }
@@ -242,7 +243,7 @@ impl<M: Manager> Shared<M> {
                 Ok(()) => Cleaned::Fit,
                 Err(error) => Cleaned::Failed(Some(error)),
             }
-        }));
+        });
         cleaned.unwrap_or(Cleaned::Failed(None))
     }
 
@@ -265,7 +266,7 @@ impl<M: Manager> Shared<M> {
         }
         if care & HOOK_AFTER != 0 {
             let hook = self.hooks.after_release.as_ref();
-            if !matches!(catch_unwind(AssertUnwindSafe(|| hooks::run(hook, claim.connection_mut()))), Ok(Ok(()))) {
+            if contain(|| hooks::run(hook, claim.connection_mut()).is_ok()) != Some(true) {
                 self.ledger().counts.errors += 1;
                 return self.close_connection(claim, CloseReason::Refused);
             }
@@ -313,6 +314,7 @@ impl<M: Manager> Shared<M> {
         self.ledger().counts.errors += 1;
         if let Some(error) = error {
             self.observe(|observer| observer.reset_failed(&error));
+            contain(|| drop(error));
         }
         self.close_connection(claim, CloseReason::ResetFailed);
     }
@@ -372,16 +374,13 @@ impl<M: Manager> Shared<M> {
     fn close_outside(&self, claim: Claim<M::Connection>, reason: CloseReason) -> Vacancy<M::Connection> {
         let opened_at = claim.slot().opened_at.load(Ordering::Relaxed);
         let (vacancy, mut connection) = claim.empty();
-        let closed = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(hook) = &self.hooks.before_close {
-                hook(&mut connection);
-            }
-            self.manager.close(connection, reason);
-        }));
+        // Apart: a hook that panics does not keep the manager from closing.
+        let heard = self.hooks.before_close.as_ref().is_none_or(|hook| contain(|| hook(&mut connection)).is_some());
+        let closed = contain(|| self.manager.close(connection, reason)).is_some();
         {
             let mut ledger = self.ledger();
             ledger.counts.closed.count(reason);
-            ledger.counts.errors += u64::from(closed.is_err());
+            ledger.counts.errors += u64::from(!heard) + u64::from(!closed);
         }
         if self.observer.is_some() {
             let age = Duration::from_nanos(self.clock.now().saturating_sub(opened_at));
@@ -397,13 +396,13 @@ impl<M: Manager> Shared<M> {
         }
         claim.slot().count_use();
         let (vacancy, mut connection) = claim.empty();
-        let told = catch_unwind(AssertUnwindSafe(|| self.manager.detach(&mut connection)));
+        let told = contain(|| self.manager.detach(&mut connection));
         let mut effects = Effects::none();
         {
             let mut ledger = self.ledger();
             ledger.start_closing();
             ledger.counts.detached += 1;
-            ledger.counts.errors += u64::from(told.is_err());
+            ledger.counts.errors += u64::from(told.is_none());
             ledger.vacate(vacancy);
             ledger.dispatch(&self.slots, &|| self.clock.now(), &mut effects);
             self.call_if_too_few(&ledger);
@@ -442,7 +441,7 @@ impl<M: Manager> Shared<M> {
     /// Tells the observer, whose panics are its own.
     pub(crate) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
         if let Some(observer) = &self.observer {
-            let _ = catch_unwind(AssertUnwindSafe(|| tell(&**observer)));
+            contain(|| tell(&**observer));
         }
     }
 
@@ -476,7 +475,8 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn in_runtime<R>(&self, run: impl FnOnce() -> R) -> R {
         #[cfg(feature = "tokio")]
         let _entered = match (&self.runtime, tokio::runtime::Handle::try_current()) {
-            (Some(runtime), Err(_)) => Some(runtime.enter()),
+            // Not where a thread is ending, which can't enter any more.
+            (Some(runtime), Err(none)) if none.is_missing_context() => Some(runtime.enter()),
             _ => None,
         };
         run()

@@ -143,7 +143,7 @@ impl<C> Slot<C> {
     pub(crate) fn count_wait(&self, waited: Nanos) {
         let Waits { count, total, longest } = &self.waits;
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        total.store(total.load(Ordering::Relaxed) + waited, Ordering::Relaxed);
+        total.store(total.load(Ordering::Relaxed).saturating_add(waited), Ordering::Relaxed);
         // Stored in any case, for the models must not depend on how long something took.
         longest.store(longest.load(Ordering::Relaxed).max(waited), Ordering::Relaxed);
     }

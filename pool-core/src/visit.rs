@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{NEVER, Nanos, TimeWatcher, nanos};
 use crate::ledger::Effects;
+use crate::limit::Limited;
 use crate::maintenance::{self, Maintained};
 use crate::manager::{CloseReason, Manager};
 use crate::observer::Holder;
@@ -154,9 +155,12 @@ impl<M: Manager> Shared<M> {
             let pool = Arc::clone(&shared);
             let opened = self.run_in_background(async move {
                 let permit = Permit::new(&pool, vacancy);
-                if let Ok(custody) = open(&pool, permit).await {
-                    pool.publish(custody.keep());
-                }
+                let opening = async {
+                    if let Ok(custody) = open(&pool, permit).await {
+                        pool.publish(custody.keep());
+                    }
+                };
+                Limited::new(&pool, opening).await;
             });
             if opened && self.total() == before {
                 // It failed at once; the next pass tries again.
@@ -174,11 +178,14 @@ impl<M: Manager> Shared<M> {
         let Some(claim) = self.slots.claim_exact(index) else { return };
         self.run_in_background(async move {
             let mut custody = Custody::new(&shared, claim);
-            if is_valid(&shared, &mut custody).await {
-                shared.publish(custody.keep());
-            } else {
-                shared.close_connection(custody.keep(), CloseReason::Invalid);
-            }
+            let checking = async {
+                if is_valid(&shared, &mut custody).await {
+                    shared.publish(custody.keep());
+                } else {
+                    shared.close_connection(custody.keep(), CloseReason::Invalid);
+                }
+            };
+            Limited::new(&shared, checking).await;
         });
     }
 
@@ -188,9 +195,12 @@ impl<M: Manager> Shared<M> {
         maintenance::start(pool, Box::pin(task))
     }
 
-    /// Has the maintenance thread come at this moment, if it would come later.
+    /// Has the maintenance thread come at this moment, if it would come later. It has forgotten a pool that is closing,
+    /// whatever visit was planned before.
     pub(crate) fn call_maintenance_before(&self, moment: Nanos) {
-        if moment < self.next_visit.load(Ordering::Acquire) {
+        // Acquire: pairs with the store in `begin_close`.
+        let forgotten = self.closed.load(Ordering::Acquire) != 0 && moment != NEVER;
+        if forgotten || moment < self.next_visit.load(Ordering::Acquire) {
             self.call_maintenance(moment);
         }
     }
