@@ -234,6 +234,9 @@ unsafe extern "C" fn on_rollback(context: *mut c_void) {
     let session = unsafe { session_of(context) };
     if !session.is_inherited() {
         session.rolled_back();
+        if let Some(snapshot) = session.snapshot() {
+            snapshot.is_rolled_back();
+        }
     }
 }
 
@@ -379,6 +382,7 @@ unsafe extern "C" fn on_event(
             }
             if let Some(snapshot) = snapshot.filter(|_| session.writes()) {
                 snapshot.give_up_if_interrupted();
+                snapshot.give_up_if_rolled_back();
             }
         }),
         _ => {}

@@ -14,7 +14,7 @@
 //! taking it once more; it is finalized before its connection closes.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rusqlite::ffi;
 
@@ -46,6 +46,9 @@ pub(crate) struct Snapshot {
     statement: *mut ffi::sqlite3_stmt,
     wal_index: WalIndex,
     known: UnsafeCell<Known>,
+    /// Whether a transaction was rolled back on the connection, and what keeps the snapshot may stand in the way of those after it.
+    /// Relaxed: for the owner alone.
+    rolled_back: AtomicBool,
 }
 
 /// What is known of the newest state that the connection has seen.
@@ -84,7 +87,13 @@ impl Snapshot {
         if code != ffi::SQLITE_OK {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         }
-        Ok(Some(Self { word: AtomicU8::new(NONE), statement, wal_index, known: UnsafeCell::default() }))
+        Ok(Some(Self {
+            word: AtomicU8::new(NONE),
+            statement,
+            wal_index,
+            known: UnsafeCell::default(),
+            rolled_back: AtomicBool::new(false),
+        }))
     }
 
     /// Tells whether this is the statement that pins the snapshot.
@@ -160,6 +169,21 @@ impl Snapshot {
         }
     }
 
+    /// Notes that a transaction is being rolled back, which is no moment to end a statement.
+    pub(crate) fn is_rolled_back(&self) {
+        self.rolled_back.store(self.is_held(), Ordering::Relaxed);
+    }
+
+    /// Gives the snapshot up if a transaction has been rolled back. If that was because something could not be written, the connection
+    /// fails with the same error, also for those who only read, until nothing reads from it any more (`pager_error` in pager.c).
+    #[inline]
+    pub(crate) fn give_up_if_rolled_back(&self) {
+        if self.rolled_back.load(Ordering::Relaxed) {
+            self.rolled_back.store(false, Ordering::Relaxed);
+            self.give_up();
+        }
+    }
+
     fn take_anew(&self, held: bool) {
         if held {
             self.let_go();
@@ -181,10 +205,11 @@ impl Snapshot {
         if self.word.load(Ordering::Relaxed) != HELD {
             return;
         }
-        if keep && !self.is_interrupted() {
+        if keep && !self.is_interrupted() && !self.rolled_back.load(Ordering::Relaxed) {
             // Release: what was done with the connection comes before what the sweeper does with it.
             self.word.store(FRESH, Ordering::Release);
         } else {
+            self.rolled_back.store(false, Ordering::Relaxed);
             self.let_go();
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pool_manager::faults::{self, Point};
 use pool_manager::rusqlite::Connection as Plain;
-use pool_manager::{Connection, Error, PoolConfig, PoolConfigBuilder, Result, Transaction};
+use pool_manager::{Connection, DatabaseManager, Error, PoolConfig, PoolConfigBuilder, Result, Transaction};
 
-use crate::support::{TestDb, eventually};
+use crate::support::{TestDb, count, eventually, role};
 
 const ADD: &str = "UPDATE t SET value = value + 1 WHERE id = 1";
 
@@ -233,4 +233,39 @@ fn an_interrupt_outlasts_no_write() {
         assert_eq!(sum.unwrap(), round * 3);
         assert_eq!(db.read(crate::write_snapshots::sum).unwrap(), round * 3);
     }
+}
+
+/// A process that may not write files beyond a size stands for a disk that is full: SQLite's pager can't tell the difference.
+#[cfg(unix)]
+#[test]
+fn a_write_that_finds_no_room_leaves_reading_to_those_after_it() {
+    if let Some((_, path)) = role() {
+        let db = DatabaseManager::new().with_pooling(&path, PoolConfig::builder().max_connections(1)).unwrap();
+        let blocking = db.blocking();
+        blocking.write(|tx| Ok(tx.execute_batch("CREATE TABLE t (value)")?)).unwrap();
+        for _ in 0..20 {
+            assert_eq!(count(&db, "t").unwrap(), 0);
+            // More than the cache holds, so that writing begins long before the commit.
+            let large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+                INSERT INTO t SELECT zeroblob(4000) FROM n";
+            let refused = blocking.write(move |tx| Ok(tx.execute(large, [])?)).unwrap_err();
+            assert!(refused.to_string().contains("disk"), "{refused}");
+            assert_eq!(count(&db, "t").unwrap(), 0);
+        }
+        blocking.write(|tx| Ok(tx.execute("INSERT INTO t VALUES (1)", [])?)).unwrap();
+        assert_eq!(count(&db, "t").unwrap(), 1);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let test = "write_snapshots::a_write_that_finds_no_room_leaves_reading_to_those_after_it";
+    // The shell's units are 512 bytes or 1,024.
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--test-threads=1"])
+        .env("POOL_TEST_ROLE", "limited")
+        .env("POOL_TEST_PATH", folder.path().join("test.sqlite"));
+    let done = limited.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
 }
