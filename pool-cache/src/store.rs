@@ -23,6 +23,9 @@ use crate::wheel::NEVER;
 const BATCH: u32 = 64;
 /// Below this many entries a shard its queues are too short to tell good from bad.
 const LEAST_PER_SHARD: usize = 100;
+/// With more entries a shard than this, whoever makes it enlarge its table keeps the others waiting for too long: 80,000 that have to move
+/// take some 5 ms, and each doubling twice as long and more.
+const MOST_PER_SHARD: usize = 1 << 17;
 /// More shards than this cost memory and help nobody.
 const MOST_SHARDS: usize = 1024;
 
@@ -165,6 +168,9 @@ fn shards_for(max_entries: u64, max_weight: u64) -> usize {
     let expected = usize::try_from(max_entries.min(max_weight)).unwrap_or(usize::MAX);
     let mut shards = 1;
     while shards < most && expected / (shards * 2) >= LEAST_PER_SHARD {
+        shards *= 2;
+    }
+    while shards < MOST_SHARDS && expected / shards > MOST_PER_SHARD {
         shards *= 2;
     }
     shards
@@ -499,5 +505,21 @@ impl<K, V> Store<K, V> {
         }
         stats.entries = self.budget.entries();
         stats.weight = self.budget.weight();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_neither_too_small_to_judge_nor_too_large_to_enlarge() {
+        for max in [1, 1_000, 10_000, 1_000_000, 10_000_000, 100_000_000_u64] {
+            let shards = shards_for(max, u64::MAX);
+            let each = max / shards as u64;
+            assert!(shards == 1 || each >= LEAST_PER_SHARD as u64, "{max} in {shards}");
+            assert!(each <= MOST_PER_SHARD as u64, "{max} in {shards}");
+        }
+        assert_eq!(shards_for(u64::MAX, u64::MAX), MOST_SHARDS);
     }
 }
