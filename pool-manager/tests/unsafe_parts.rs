@@ -101,3 +101,50 @@ fn a_database_without_wal_index_has_no_mapping() {
         assert_eq!(cached(&db), value);
     }
 }
+
+/// What is asked about written rows past the hooks: values of all types, in more columns than queries are kept for.
+#[test]
+fn written_rows_are_looked_at_in_many_columns_and_with_values_of_all_types() {
+    let folder = tempfile::tempdir().unwrap();
+    // One connection, so that it is asked about all of them.
+    let config = PoolConfig::builder().max_connections(1);
+    let db = DatabaseManager::new().with_pooling(folder.path().join("a.sqlite"), config).unwrap();
+    let columns: Vec<(String, String)> = (0..21).map(|at| (format!("t{}", at % 3), format!("c{}", at / 3))).collect();
+    let values = ["1", "2.5", "'text'", "x'0102'", "NULL", "''"];
+    let mut schema = String::new();
+    for table in ["t0", "t1", "t2"] {
+        schema += &format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, n DEFAULT 0, c0, c1, c2, c3, c4, c5, c6);");
+        for (row, value) in values.iter().enumerate() {
+            schema += &format!("INSERT INTO {table} VALUES ({row}, 0, {});", [*value; 7].join(", "));
+        }
+    }
+    for (table, column) in &columns {
+        schema += &format!("CREATE INDEX {table}_{column} ON {table} ({column});");
+    }
+    db.blocking().write(move |tx| Ok(tx.execute_batch(&schema)?)).unwrap();
+    let write = |sql: String| db.blocking().write(move |tx| Ok(tx.execute_batch(&sql)?)).unwrap();
+    let look = |(table, column): &(String, String)| {
+        let sql = format!("SELECT sum(n) FROM {table} WHERE {column} = ?1");
+        let query = move |conn: &Connection| Ok(conn.query_row(&sql, ["text"], |row| row.get::<_, Option<i64>>(0))?);
+        let expected = db.blocking().read(query.clone()).unwrap();
+        let key = format!("{table}.{column}");
+        assert_eq!(*db.blocking().execute_cached(key, None, query).unwrap(), expected);
+    };
+    for round in 0..4 {
+        for row in (0..3).flat_map(|_| 0..values.len()) {
+            for table in ["t0", "t1", "t2"] {
+                write(format!("UPDATE {table} SET n = n + 1 WHERE id = {row}"));
+            }
+            columns.iter().for_each(look);
+        }
+        match round {
+            // The schema changes under the queries that are kept.
+            1 => write("ALTER TABLE t1 ADD COLUMN more".to_owned()),
+            // The connection that keeps them is replaced.
+            2 => db.blocking().acquire().unwrap().execute_batch("PRAGMA cache_size = 77").unwrap(),
+            _ => write("UPDATE t2 SET c3 = CASE WHEN c3 = 'text' THEN 1 ELSE 'text' END WHERE id < 3".to_owned()),
+        }
+        columns.iter().for_each(look);
+    }
+    db.blocking().close_pool().unwrap();
+}
