@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::builder::{DEFAULT_MAX_ENTRIES, TtlCacheBuilder, valid_jitter};
-use crate::clock::{Clock, nanos};
+use crate::clock::{Clock, Lately, nanos};
 use crate::error::SettingError;
 use crate::flights::Flights;
 use crate::options::EntryOptions;
@@ -170,6 +170,22 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
     {
         let shared = &*self.shared;
         shared.store.glance(shared.store.hash(key), is, |moment| shared.clock.has_come(moment), take)
+    }
+
+    /// Does what [`glance`](Self::glance) does, for who has asked the cache's clock just before, for something else.
+    #[inline]
+    pub fn glance_since<Q, T>(
+        &self,
+        lately: Lately,
+        key: &Q,
+        is: impl Fn(&K) -> bool,
+        take: impl FnOnce(&V) -> Option<T>,
+    ) -> Option<T>
+    where
+        Q: Hash + ?Sized,
+    {
+        let shared = &*self.shared;
+        shared.store.glance(shared.store.hash(key), is, |moment| shared.clock.has_come_since(lately, moment), take)
     }
 
     /// Returns the value of a key without counting, and without making its eviction less likely.
@@ -374,7 +390,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
     /// only shortens its life, is no matter.
     fn time_for(&self, options: &EntryOptions) -> u64 {
         let ttl = options.time_to_live(self.default_ttl.load(Ordering::Relaxed));
-        if ttl >= LONG_LIFE { self.clock.lately() } else { self.clock.now() }
+        if ttl >= LONG_LIFE { self.clock.lately().nanos() } else { self.clock.now() }
     }
 
     #[inline]

@@ -21,6 +21,24 @@ enum Source {
     Manual(Arc<AtomicU64>),
 }
 
+/// What the cheap clock told: a moment that has just passed, in the time of the clock that was asked.
+///
+/// ```
+/// let lately = pool_cache::Clock::system().lately();
+/// assert!(lately.nanos() < 1_000_000_000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lately(u64);
+
+impl Lately {
+    /// Returns the nanoseconds since the clock was created.
+    #[must_use]
+    #[inline]
+    pub fn nanos(self) -> u64 {
+        self.0
+    }
+}
+
 /// How far the cheap clock may lag. It is moved by the timer interrupt, 1 to 10 ms apart; the rest is for an interrupt that
 /// comes late.
 const LAG: u64 = 100_000_000;
@@ -44,8 +62,11 @@ impl Clock {
 
     /// Tells the same as of the last timer interrupt, 1 to 10 ms ago: at a third of the cost.
     #[inline]
-    pub fn elapsed_lately(&self) -> Duration {
-        Duration::from_nanos(self.lately())
+    pub fn lately(&self) -> Lately {
+        Lately(match &self.0 {
+            Source::System(clock) => clock.at_least(),
+            Source::Manual(now) => now.load(Ordering::Relaxed),
+        })
     }
 
     /// Tells the nanoseconds since the clock was created.
@@ -56,22 +77,16 @@ impl Clock {
         }
     }
 
-    /// Tells the time as of the last timer interrupt, for who can do with a moment that has just passed.
-    #[inline]
-    pub(crate) fn lately(&self) -> u64 {
-        match &self.0 {
-            Source::System(clock) => clock.at_least(),
-            Source::Manual(now) => now.load(Ordering::Relaxed),
-        }
-    }
-
     /// Says whether a moment has come. Asks the cheap clock first, and the exact one when it is close.
     #[inline]
     pub(crate) fn has_come(&self, moment: u64) -> bool {
-        match &self.0 {
-            Source::System(clock) => clock.at_least().saturating_add(LAG) >= moment && clock.now() >= moment,
-            Source::Manual(now) => now.load(Ordering::Relaxed) >= moment,
-        }
+        self.has_come_since(self.lately(), moment)
+    }
+
+    /// The same, for who has asked the cheap clock just now.
+    #[inline]
+    pub(crate) fn has_come_since(&self, lately: Lately, moment: u64) -> bool {
+        lately.0.saturating_add(LAG) >= moment && self.now() >= moment
     }
 }
 

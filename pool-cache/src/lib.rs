@@ -85,7 +85,7 @@ mod wheel;
 
 pub use builder::TtlCacheBuilder;
 pub use cache::TtlCache;
-pub use clock::{Clock, ManualClock};
+pub use clock::{Clock, Lately, ManualClock};
 pub use error::{LoadError, SettingError};
 pub use load::{Load, Reservation};
 pub use options::EntryOptions;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use pool_cache::Clock;
+use pool_cache::{Clock, Lately};
 use pool_config::PoolConfig;
 use rusqlite::ffi;
 
@@ -402,19 +402,24 @@ impl Anchorage {
         }
     }
 
+    /// The time, as of the last timer interrupt.
+    #[inline]
+    pub(crate) fn lately(&self) -> Lately {
+        self.clock.lately()
+    }
+
+    /// Another reference to the clock that tells it.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// Tells whether it is time to look up the file again, to one caller each time.
     #[inline]
-    pub(crate) fn is_time_to_look(&self) -> bool {
-        let now = nanos(self.clock.elapsed_lately());
+    pub(crate) fn is_time_to_look(&self, lately: Lately) -> bool {
+        let now = lately.nanos();
         let looked = self.looked.load(Ordering::Relaxed);
         now.saturating_sub(looked) > LOOK_INTERVAL
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// The time in nanoseconds as of the last timer interrupt.
-    #[inline]
-    pub(crate) fn lately(&self) -> u64 {
-        nanos(self.clock.elapsed_lately())
     }
 
     /// Has the next caller look, however soon.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rusqlite::Row;
 
+use crate::cached::give_way;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::parameters::ParameterList;
@@ -55,14 +56,14 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { engine, sql, state } = self.get_mut();
         if matches!(state, State::Asked { .. }) {
-            engine.open_or_closed()?;
+            let lately = engine.open_lately()?;
             // A new one each time: the one that said "later" has woken the task by then.
-            ready!(pin!(tokio::task::consume_budget()).poll(context));
+            ready!(pin!(give_way()).poll(context));
             let State::Asked { parameters, map } = std::mem::replace(state, State::Over) else {
                 unreachable!("BUG: a query that was just asked is not");
             };
             let parameters = parameters?;
-            if let Some(rows) = engine.query_hit(sql, &parameters, &map) {
+            if let Some(rows) = engine.query_hit(sql, &parameters, &map, lately) {
                 return Poll::Ready(Ok(rows));
             }
             *state = State::Running(Box::pin(engine.query_missed(sql, parameters, map)));

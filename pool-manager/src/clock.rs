@@ -13,8 +13,9 @@ impl Clock {
         self.0.as_ref().map_or_else(pool_core::Clock::system, |manual| manual.pool.clock())
     }
 
-    pub(crate) fn cache(&self) -> pool_cache::Clock {
-        self.0.as_ref().map_or_else(pool_cache::Clock::system, |manual| manual.cache.clock())
+    /// That of caches; `None` for the system's.
+    pub(crate) fn cache(&self) -> Option<pool_cache::Clock> {
+        self.0.as_ref().map(|manual| manual.cache.clock())
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
+use pool_cache::Lately;
 use pool_core::CloseReason;
 use pool_stmt::StatementRegistry;
 
@@ -66,17 +67,23 @@ impl Database {
     }
 
     /// Looks, now and then, whether the file is still the one that connections are on. To be called before one is handed out.
+    /// `lately`: the time, by the anchorage.
     ///
     /// # Errors
     ///
     /// When the file is gone, or another one that can't be opened is in its place.
     #[inline]
-    pub(crate) fn look(&self) -> Result<()> {
-        if matches!(self.location, Location::File(_)) && self.anchorage.is_time_to_look() {
-            // Until it is as it should be, everybody looks.
-            self.current_anchor().inspect_err(|_| self.anchorage.look_again())?;
+    pub(crate) fn look(&self, lately: Lately) -> Result<()> {
+        if matches!(self.location, Location::File(_)) && self.anchorage.is_time_to_look(lately) {
+            self.look_closer()?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn look_closer(&self) -> Result<()> {
+        // Until it is as it should be, everybody looks.
+        self.current_anchor().map(drop).inspect_err(|_| self.anchorage.look_again())
     }
 
     /// Looks which file has the database's name now, and drops anchor on it if it is another one than before.

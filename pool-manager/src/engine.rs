@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pool_cache::Lately;
 use pool_config::{PoolConfig, WorkPlacement};
 use pool_core::{AcquireError, CloseReport, OwnedLease, Pool};
 use pool_stmt::StatementRegistry;
@@ -323,8 +324,19 @@ impl Engine {
     /// A hit needs no connection, so the pool would not notice by itself that it is closed, or that its file is gone.
     #[inline]
     pub(crate) fn open_or_closed(&self) -> Result<()> {
+        self.open_lately().map(drop)
+    }
+
+    /// The same, and tells the time by the anchorage.
+    #[inline]
+    pub(crate) fn open_lately(&self) -> Result<Lately> {
         self.own_process()?;
-        if self.is_closed() { Err(self.closed_error()) } else { self.database.look() }
+        if self.is_closed() {
+            return Err(self.closed_error());
+        }
+        let lately = self.database.anchorage.lately();
+        self.database.look(lately)?;
+        Ok(lately)
     }
 
     /// Tells whether the engine is another process'; see `fork`.

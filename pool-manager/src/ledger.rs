@@ -197,7 +197,7 @@ impl Ledger {
     }
 
     pub(crate) fn new(wal_index: Option<WalIndex>) -> Self {
-        let published = Published::new(wal_index.as_ref().map_or([0; 12], WalIndex::read));
+        let published = Published::new(wal_index.as_ref().map_or([0; 6], WalIndex::read));
         Self {
             wal_index,
             published,
@@ -214,7 +214,7 @@ impl Ledger {
     /// The bytes; always the same where there are none.
     #[inline]
     fn header(&self) -> Header {
-        self.wal_index.as_ref().map_or([0; 12], WalIndex::read)
+        self.wal_index.as_ref().map_or([0; 6], WalIndex::read)
     }
 
     /// Tells whether there are bytes that change with every commit.
@@ -263,7 +263,8 @@ impl Ledger {
     }
 
     /// Tells whether what was read since `moment` is still true; see above.
-    #[inline]
+    // With every hit, and short.
+    #[inline(always)]
     pub(crate) fn holds(&self, moment: u64, reads: &Reads) -> bool {
         let found = self.header();
         faults::pause(Point::HeaderRead);
@@ -279,22 +280,35 @@ impl Ledger {
     pub(crate) fn holds_here(&self, moment: u64, reads: &Reads) -> bool {
         // Pairs with the subtraction in `leave`.
         if self.under_way.load(Ordering::Acquire) != 0 && !faults::mutated(Mutation::ForgetsUnderWay) {
-            return self.wal_index.is_some() && self.holds(moment, reads);
+            return self.holds_amid_commits(moment, reads);
         }
         faults::pause(Point::HeaderCompared);
         self.is_unchanged(moment, reads)
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn holds_amid_commits(&self, moment: u64, reads: &Reads) -> bool {
+        self.wal_index.is_some() && self.holds(moment, reads)
+    }
+
+    #[inline(always)]
     fn is_unchanged(&self, moment: u64, reads: &Reads) -> bool {
         // These come after the published bytes (see `Published::equals`) or the count, and before them for the writer.
-        let hold = |tables: &[Cell]| tables.iter().all(|last| last.load(Ordering::Relaxed) <= moment);
-        self.last_of_any.load(Ordering::Relaxed) <= moment
-            && match reads {
-                Reads::Tables(tables) => hold(tables),
-                Reads::Rows(tables, rows) => hold(tables) && rows.iter().all(|row| row.last() <= moment),
-                Reads::Any => self.last.load(Ordering::Relaxed) <= moment,
-            }
+        let (tables, rows): (&[Cell], &[Row]) = match reads {
+            Reads::Tables(tables) => (tables, &[]),
+            Reads::Rows(tables, rows) => (tables, rows),
+            Reads::Any if self.last.load(Ordering::Relaxed) > moment => return false,
+            Reads::Any => (&[], &[]),
+        };
+        let mut unchanged = self.last_of_any.load(Ordering::Relaxed) <= moment;
+        for last in tables {
+            unchanged &= last.load(Ordering::Relaxed) <= moment;
+        }
+        for row in rows {
+            unchanged &= row.last() <= moment;
+        }
+        unchanged
     }
 
     /// Tells whether a commit of this ledger's connections is not published yet.

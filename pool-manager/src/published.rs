@@ -3,7 +3,7 @@
 //! Owns their storing and comparing without a lock. It must not know what a publication says (`ledger`). Invariants: stored by one at a
 //! time, under the lock of the ledger's tables; who finds them equal to what it has read finds whatever was stored before them, too.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::wal_index::Header;
 
@@ -12,13 +12,13 @@ use crate::wal_index::Header;
 pub(crate) struct Published {
     /// Odd while they are stored.
     version: AtomicU32,
-    words: [AtomicU32; 12],
+    words: [AtomicU64; 6],
 }
 
 impl Published {
     /// Begins with these.
     pub(crate) fn new(header: Header) -> Self {
-        Self { version: AtomicU32::new(0), words: header.map(AtomicU32::new) }
+        Self { version: AtomicU32::new(0), words: header.map(AtomicU64::new) }
     }
 
     /// Tells whether these are the bytes published. Whatever was stored before they were published is seen by loads after this.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pool_cache::{Clock, EntryOptions, Load, LoadError, TtlCache, TtlCacheBuilder};
+use pool_cache::{Clock, EntryOptions, Lately, Load, LoadError, TtlCache, TtlCacheBuilder};
 use pool_config::PoolConfig;
 
 use crate::anchor::{Anchorage, Stamp};
@@ -56,6 +56,8 @@ impl Cached {
 pub(crate) struct QueryCache {
     results: TtlCache<Key, Cached>,
     clock: Clock,
+    /// Whether that is not the clock of the anchorage.
+    has_own_clock: bool,
     anchorage: Arc<Anchorage>,
     in_force: Arc<InForce>,
     scales: Scales,
@@ -93,12 +95,16 @@ fn max_weight(config: &PoolConfig) -> u64 {
 }
 
 impl QueryCache {
-    pub(crate) fn new(in_force: Arc<InForce>, clock: Clock, anchorage: Arc<Anchorage>) -> Self {
+    /// `clock`: one that a test moves; without one it goes by that of the anchorage.
+    pub(crate) fn new(in_force: Arc<InForce>, clock: Option<Clock>, anchorage: Arc<Anchorage>) -> Self {
+        let has_own_clock = clock.is_some();
+        let clock = clock.unwrap_or_else(|| anchorage.clock());
         let results = settings(&in_force.config()).clock(clock.clone()).build();
         let results = results.unwrap_or_else(|error| panic!("BUG: bounds and a clock were refused: {error}"));
         Self {
             results,
             clock,
+            has_own_clock,
             anchorage,
             in_force,
             scales: Scales::default(),
@@ -131,13 +137,19 @@ impl QueryCache {
     }
 
     /// Returns the stored result if it can be seen at a glance that it is still true. `None` is to be followed by
-    /// [`get_or_run`](Self::get_or_run), which looks closer and counts.
+    /// [`get_or_run`](Self::get_or_run), which looks closer and counts. `lately`: the time, by the anchorage.
     #[inline]
-    pub(crate) fn hit<T: Send + Sync + 'static>(&self, name: Name<'_>, manner: Manner) -> Option<Arc<T>> {
+    pub(crate) fn hit<T: Send + Sync + 'static>(
+        &self,
+        name: Name<'_>,
+        manner: Manner,
+        lately: Lately,
+    ) -> Option<Arc<T>> {
         if manner.refresh {
             return None;
         }
-        let value = self.results.glance(
+        let value = self.results.glance_since(
+            if self.has_own_clock { self.clock.lately() } else { lately },
             &name,
             |key| name.is_of(key),
             |cached| {

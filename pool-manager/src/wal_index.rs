@@ -10,16 +10,22 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use rusqlite::ffi;
 
-/// The header's first copy as it was at one moment.
-pub(crate) type Header = [u32; 12];
+/// The header's first copy as it was at one moment, two of its numbers in each word: with every hit all of them are compared.
+pub(crate) type Header = [u64; 6];
+
+/// One of the twelve numbers of a header, in the order of the machine as all of the wal-index.
+const fn number(header: &Header, at: usize) -> u32 {
+    let [a, b, c, d, e, f, g, h] = header[at / 2].to_ne_bytes();
+    u32::from_ne_bytes(if at.is_multiple_of(2) { [a, b, c, d] } else { [e, f, g, h] })
+}
 
 /// How many commits a header counts, modulo 2^32: `iChange` in wal.c. A recovery begins at zero again.
 pub(crate) const fn commits(header: &Header) -> u32 {
-    header[2]
+    number(header, 2)
 }
 
 /// The size of the wal-index' regions that SQLite maps (`WALINDEX_PGSZ` in wal.c).
@@ -27,7 +33,7 @@ const REGION_SIZE: c_int = 32 * 1024;
 
 /// The mapped header of one database's wal-index.
 #[derive(Debug)]
-pub(crate) struct WalIndex(NonNull<[AtomicU32; 12]>);
+pub(crate) struct WalIndex(NonNull<[AtomicU64; 6]>);
 
 // SAFETY: the memory is shared between processes and only ever read here, with atomic loads.
 unsafe impl Send for WalIndex {}
@@ -82,9 +88,9 @@ impl WalIndex {
     pub(crate) fn settled_pages<T>(&self, look: impl FnOnce() -> T) -> (Option<u32>, T) {
         let before = (self.read(), self.backfilled());
         let found = look();
-        let settled = (self.read(), self.backfilled()) == before && before.1 == before.0[4];
+        let settled = (self.read(), self.backfilled()) == before && before.1 == number(&before.0, 4);
         // `nPage` and `mxFrame` of the header: https://www.sqlite.org/walformat.html, section 2.1.
-        (settled.then_some(before.0[5]), found)
+        (settled.then_some(number(&before.0, 5)), found)
     }
 
     /// How many frames of the log are in the database file: `nBackfill`, behind the two copies of the header.

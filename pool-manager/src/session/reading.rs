@@ -49,7 +49,7 @@ impl Session {
     }
 
     fn now(&self) -> u64 {
-        self.rules.anchorage.lately().max(1)
+        self.rules.anchorage.lately().nanos().max(1)
     }
 
     /// Tells whether the statement that starts may begin to read something.
