@@ -37,6 +37,9 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner, lately) {
                     return Ok(value);
                 }
+                if let Some(place) = cache.is_hopeless(name, manner) {
+                    return cache.passed_by(name, place, self.call(Use::Read, heard(query)).await);
+                }
                 self.look_first(cache, name, manner).await?;
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
@@ -56,6 +59,9 @@ impl Engine {
                 let name = Name { text: key, parameters: &[], kind };
                 if let Some(value) = cache.hit(name, manner, lately) {
                     return Ok(value);
+                }
+                if let Some(place) = cache.is_hopeless(name, manner) {
+                    return cache.passed_by(name, place, self.call_blocking(Use::Read, heard(query)));
                 }
                 self.look_first_blocking(cache, name, manner)?;
                 cache.get_or_run_blocking(name, manner, |stamp| {
@@ -102,6 +108,9 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: parameters.bytes(), kind };
                 let manner = Manner::default();
+                if let Some(place) = cache.is_hopeless(name, manner) {
+                    return cache.passed_by(name, place, self.call(Use::Read, heard(query)).await);
+                }
                 self.look_first(cache, name, manner).await?;
                 cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
             }
@@ -130,6 +139,9 @@ impl Engine {
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: parameters.bytes(), kind };
                 let manner = Manner::default();
+                if let Some(place) = cache.is_hopeless(name, manner) {
+                    return cache.passed_by(name, place, self.call_blocking(Use::Read, heard(query)));
+                }
                 self.look_first_blocking(cache, name, manner)?;
                 cache.get_or_run_blocking(name, manner, |stamp| {
                     self.call_blocking(Use::Read, observed(query, manner, stamp))
@@ -221,5 +233,14 @@ fn observed<T>(
         connection.begin_observing();
         let value = query(connection)?;
         Ok((value, connection.observed(manner.volatile_ok, stamp.as_ref())))
+    }
+}
+
+/// Makes a query tell why its result can't be kept, as far as that is heard without looking at what it reads.
+fn heard<T>(query: impl FnOnce(&Connection) -> Result<T>) -> impl FnOnce(&Connection) -> Result<(T, Option<Volatile>)> {
+    |connection| {
+        connection.begin_hearing();
+        let value = query(connection)?;
+        Ok((value, connection.heard_volatile()))
     }
 }

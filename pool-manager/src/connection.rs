@@ -292,8 +292,18 @@ impl Connection {
 
     /// Forgets what was read so far, to see what is read from now on.
     pub(crate) fn begin_observing(&self) {
-        self.statements.take_accesses();
+        self.begin_hearing();
         self.session.texts.want();
+    }
+
+    /// Forgets what was heard so far while statements were prepared, to hear what comes from now on.
+    pub(crate) fn begin_hearing(&self) {
+        self.statements.drain_accesses(|_| {});
+    }
+
+    /// Tells why what has run since could give something else although nothing was committed, as far as that was heard.
+    pub(crate) fn heard_volatile(&self) -> Option<Volatile> {
+        reads::why_volatile(&self.statements, &self.replaced)
     }
 
     /// Tells what was read since. `stamp`: from before the connection came into use.

@@ -113,6 +113,7 @@ pub mod faults;
 mod faults;
 mod fork;
 mod hooks;
+mod hopeless;
 mod in_force;
 mod inherited;
 mod job;

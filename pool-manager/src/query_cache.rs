@@ -17,6 +17,7 @@ use pool_config::PoolConfig;
 use crate::anchor::{Anchorage, Stamp};
 use crate::error::{Error, Result};
 use crate::faults::{self, Mutation, Point};
+use crate::hopeless::{Hopeless, Place};
 use crate::in_force::InForce;
 use crate::key_look::Undecided;
 use crate::ledger::Reads;
@@ -62,6 +63,10 @@ pub(crate) struct QueryCache {
     in_force: Arc<InForce>,
     scales: Scales,
     reasons: Reasons,
+    hopeless: Hopeless,
+    /// Calls that ran their query past the cache because its last results could not be kept, and those of them that failed.
+    passed_by: AtomicU64,
+    failed_past: AtomicU64,
     stale_prevented: AtomicU64,
 }
 
@@ -109,6 +114,9 @@ impl QueryCache {
             in_force,
             scales: Scales::default(),
             reasons: Reasons::default(),
+            hopeless: Hopeless::default(),
+            passed_by: AtomicU64::new(0),
+            failed_past: AtomicU64::new(0),
             stale_prevented: AtomicU64::new(0),
         }
     }
@@ -228,12 +236,42 @@ impl QueryCache {
         let basis = stamp.filter(|_| reason.is_none()).map(|stamp| (stamp, seen.reads));
         let cached =
             Cached { basis, weight: self.scales.weigh(&value), value: Arc::new(value), hits: AtomicU64::new(0) };
+        if !manner.volatile_ok {
+            // A moment that can't be told may be told the next time, and so may what was found by following a program.
+            self.hopeless.note(Place::of(name), !(seen.was_heard && reason.is_some()));
+        }
         if let Some(reason) = reason {
             self.not_kept(name.text, &reason);
             return Load::Pass(cached);
         }
         // The tag is for `invalidate`.
         Load::StoreWith(cached, self.options(manner).tag(name.text))
+    }
+
+    /// Tells whether to run a query past the cache, only hearing whether its result could still not be kept: the last ones could not. Counts
+    /// that, and returns its place, for [`passed_by`](Self::passed_by).
+    pub(crate) fn is_hopeless(&self, name: Name<'_>, manner: Manner) -> Option<Place> {
+        let place = (!manner.volatile_ok && !manner.refresh).then(|| Place::of(name))?;
+        self.hopeless.has(place).then(|| {
+            self.passed_by.fetch_add(1, Ordering::Relaxed);
+            place
+        })
+    }
+
+    /// Takes what a query returned that ran past the cache, with the reason why that could not have been kept; without one the next result
+    /// is looked at.
+    pub(crate) fn passed_by<T>(
+        &self,
+        name: Name<'_>,
+        place: Place,
+        returned: Result<(T, Option<Volatile>)>,
+    ) -> Result<Arc<T>> {
+        match &returned {
+            Ok((_, Some(reason))) => self.not_kept(name.text, reason),
+            Ok((_, None)) => self.hopeless.note(place, true),
+            Err(_) => _ = self.failed_past.fetch_add(1, Ordering::Relaxed),
+        }
+        returned.map(|(value, _)| Arc::new(value))
     }
 
     /// Counts a result that could not be kept.
@@ -301,7 +339,12 @@ impl QueryCache {
     }
 
     pub(crate) fn stats(&self) -> pool_cache::Stats {
-        self.results.stats()
+        let mut stats = self.results.stats();
+        let passed_by = self.passed_by.load(Ordering::Relaxed);
+        stats.misses += passed_by;
+        stats.loads += passed_by;
+        stats.load_failures += self.failed_past.load(Ordering::Relaxed);
+        stats
     }
 
     /// Frees results whose time is over.

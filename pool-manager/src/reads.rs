@@ -271,6 +271,8 @@ fn keeps_to_itself(module: String) -> bool {
 pub(crate) struct Seen {
     /// Why running it again could give something else although nothing was committed.
     pub(crate) volatile: Option<Volatile>,
+    /// Whether that was heard already while its statements were prepared.
+    pub(crate) was_heard: bool,
     pub(crate) reads: Reads,
 }
 
@@ -296,8 +298,15 @@ pub(crate) fn of(
     volatile_ok: bool,
 ) -> Seen {
     let texts = texts.take();
-    let accesses = connection.take_accesses();
-    let mut volatile = why_volatile(connection, &accesses, replaced);
+    let mut hearsay = Vec::new();
+    let mut volatile = None;
+    connection.drain_accesses(|accesses| {
+        hear(connection, accesses, replaced, &mut volatile);
+        if faults::mutated(Mutation::TrustsHearsay) {
+            hearsay.extend(accesses.tables_read.keys().map(|table| table.name.to_ascii_lowercase()));
+        }
+    });
+    let was_heard = volatile.is_some();
     let mut opened = Opened::default();
     if volatile.is_none() || volatile_ok {
         let followed = follow(connection, &texts, ground, &mut opened);
@@ -310,8 +319,7 @@ pub(crate) fn of(
         // What reads without a statement, such as a backup, reads what it likes.
         Some(ground @ Ground { ledger, .. }) if opened.complete && !texts.is_empty() => {
             if faults::mutated(Mutation::TrustsHearsay) {
-                let names: Vec<_> = accesses.tables_read.keys().map(|table| table.name.to_ascii_lowercase()).collect();
-                Reads::Tables(ledger.cells(names.iter().map(|name| &**name)))
+                Reads::Tables(ledger.cells(hearsay.iter().map(|name| &**name)))
             } else {
                 reads(connection, ground, &opened)
             }
@@ -319,25 +327,43 @@ pub(crate) fn of(
         _ => Reads::Any,
     };
     // Statements of our own are not the user's.
-    connection.take_accesses();
-    Seen { volatile, reads }
+    connection.drain_accesses(|_| {});
+    Seen { volatile, was_heard, reads }
 }
 
-/// What is heard while statements are prepared.
-fn why_volatile(
+/// Why what was heard on a connection, since its accesses were taken, can't be kept.
+pub(crate) fn why_volatile(connection: &StatementConnection, replaced: &HashSet<Box<str>>) -> Option<Volatile> {
+    let mut volatile = None;
+    connection.drain_accesses(|accesses| hear(connection, accesses, replaced, &mut volatile));
+    volatile
+}
+
+/// Finds a reason in what was heard while a statement was prepared. Of several a table counts before a function, and that before what is not
+/// known.
+fn hear(
     connection: &StatementConnection,
     accesses: &Accesses,
     replaced: &HashSet<Box<str>>,
-) -> Option<Volatile> {
+    volatile: &mut Option<Volatile>,
+) {
+    if matches!(volatile, Some(Volatile::Table(_))) {
+        return;
+    }
     if let Some(table) = accesses.tables_read.keys().find(|table| &*table.database != "main") {
-        return Some(Volatile::Table(table.to_string()));
+        *volatile = Some(Volatile::Table(table.to_string()));
+        return;
+    }
+    if matches!(volatile, Some(Volatile::Function(_))) {
+        return;
     }
     let repeatable = |name: &str| connection.is_deterministic(name) && !replaced.contains(name);
-    let functions = accesses.functions.iter().find(|name| !repeatable(name));
-    if let Some(function) = functions {
-        return Some(Volatile::Function(function.to_string()));
+    if let Some(function) = accesses.functions.iter().find(|name| !repeatable(name)) {
+        // Named for the event alone: asked for again and again, most of what it costs would be the name.
+        let is_told = tracing::enabled!(target: "pool_manager", tracing::Level::DEBUG);
+        *volatile = Some(Volatile::Function(if is_told { function.clone() } else { Box::default() }));
+    } else if accesses.unknown || accesses.unheard || accesses.changes_schema {
+        *volatile = Some(Volatile::Unknown);
     }
-    (accesses.unknown || accesses.unheard || accesses.changes_schema).then_some(Volatile::Unknown)
 }
 
 /// What programs open.

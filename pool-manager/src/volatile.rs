@@ -12,8 +12,8 @@ use serde::Serialize;
 pub(crate) enum Volatile {
     /// A table of this connection alone, or of another file.
     Table(String),
-    /// A function that may return something else each time.
-    Function(String),
+    /// A function that may return something else each time; without its name where nobody would be told.
+    Function(Box<str>),
     /// A pragma, a virtual table, or whatever else can't be followed.
     Unknown,
     /// Which query it is can't be told.

@@ -67,7 +67,13 @@ impl Accesses {
     /// Tells whether nothing at all is accessed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self { tables_read, tables_written, functions, .. } = self;
+        let nothing_named = tables_read.is_empty() && tables_written.is_empty() && functions.is_empty();
+        let Self {
+            changes_schema, changes_temp, sets_pragma, attaches, controls_transaction, unknown, unheard, ..
+        } = self;
+        let any = changes_schema | changes_temp | sets_pragma | attaches | controls_transaction | unknown | unheard;
+        nothing_named && !any
     }
 
     /// Tells whether any table is read or written.

@@ -205,11 +205,11 @@ impl StatementConnection {
     pub fn drain_accesses(&self, mut look: impl FnMut(&Accesses)) {
         self.flush_prepared_statement_cache();
         self.observation.set(self.observation.get() + 1);
-        let mut direct = self.recorder.take_direct();
-        direct.unknown |= !self.recording;
-        direct.unheard |= !self.recording;
-        if !direct.is_empty() {
+        if let Some(direct) = self.recorder.take_direct() {
             look(&direct);
+        }
+        if !self.recording {
+            look(&Accesses { unknown: true, unheard: true, ..Accesses::default() });
         }
         self.recorder.drain_observed(look);
     }

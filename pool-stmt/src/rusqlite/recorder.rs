@@ -158,9 +158,10 @@ impl Recorder {
         prepare()
     }
 
-    /// Returns what others prepared since the last call.
-    pub(super) fn take_direct(&self) -> Accesses {
-        std::mem::take(&mut self.0.state.lock().direct)
+    /// Returns what others prepared since the last call; `None` for nothing.
+    pub(super) fn take_direct(&self) -> Option<Accesses> {
+        let direct = &mut self.0.state.lock().direct;
+        if direct.is_empty() { None } else { Some(std::mem::take(direct)) }
     }
 
     /// Returns what was prepared since the last call and may stay on the connection, whoever prepared it.

@@ -11,11 +11,13 @@ mod manager;
 /// Something hot, how often to do it, and how, after it was prepared.
 type Path = (&'static str, u64, fn(u64));
 
-const PATHS: [Path; 11] = [
+const PATHS: [Path; 13] = [
     ("acquire-release", 50_000, lower::acquire_release),
     ("cache-hit", 100_000, lower::cache_hit),
     ("statement-lookup", 20_000, lower::statement_lookup),
     ("cached-query-hit", 20_000, manager::cached_query_hit),
+    ("uncacheable-query", 10_000, manager::uncacheable_query),
+    ("uncacheable-read", 10_000, manager::uncacheable_read),
     ("point-read", 10_000, manager::point_read),
     ("read-without-cache", 10_000, beside_the_cache::read_without_cache),
     ("read-with-cache", 10_000, beside_the_cache::read_with_cache),

@@ -46,3 +46,29 @@ pub fn cached_query_hit(times: u64) {
         black_box(ask());
     }
 }
+
+fn dice(conn: &Connection) -> Result<i64> {
+    Ok(conn.prepare_cached("SELECT random()")?.query_row([], |row| row.get(0))?)
+}
+
+/// Asks for a result that can't be kept.
+pub fn uncacheable_query(times: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = database(&folder);
+    let ask = || db.blocking().execute_cached("dice", None, dice).expect("a result");
+    assert!((0..100).any(|_| ask() != ask()));
+    for _ in 0..times {
+        black_box(ask());
+    }
+}
+
+/// Reads the same without asking the cache.
+pub fn uncacheable_read(times: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = database(&folder);
+    let read = || db.blocking().read(dice).expect("a result");
+    assert!((0..100).any(|_| read() != read()));
+    for _ in 0..times {
+        black_box(read());
+    }
+}
