@@ -172,7 +172,16 @@ impl<K: Hash + Eq, V> TtlCache<K, V> {
         shared.store.glance(shared.store.hash(key), is, |moment| shared.clock.has_come(moment), take)
     }
 
-    /// Does what [`glance`](Self::glance) does, for who has asked the cache's clock just before, for something else.
+    /// Does what [`glance`](Self::glance) does, for who has asked the cache's clock just before, for something else: what was alive then counts
+    /// as alive.
+    ///
+    /// ```
+    /// let clock = pool_cache::Clock::system();
+    /// let cache = pool_cache::TtlCache::<u32, u32>::builder().clock(clock.clone()).build()?;
+    /// cache.insert(1, 10);
+    /// assert_eq!(cache.glance_since(clock.lately(), &1, |key| *key == 1, |value| Some(*value)), Some(10));
+    /// # Ok::<(), pool_cache::SettingError>(())
+    /// ```
     #[inline]
     pub fn glance_since<Q, T>(
         &self,

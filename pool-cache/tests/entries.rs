@@ -8,6 +8,19 @@ use pool_cache::{EntryOptions, ManualClock, RemovalReason, SettingError, TtlCach
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
+fn a_glance_by_a_time_asked_before_finds_what_is_alive_then() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let cache = TtlCache::<u32, u32>::builder().default_ttl(SECOND).clock(clock.clone()).build().unwrap();
+    cache.insert(1, 7);
+    let glance = || cache.glance_since(clock.lately(), &1, |key| *key == 1, |value| Some(*value));
+    time.advance(SECOND - Duration::from_nanos(1));
+    assert_eq!((clock.lately().nanos(), glance()), (999_999_999, Some(7)));
+    time.advance(Duration::from_nanos(1));
+    assert_eq!((glance(), cache.stats().hits), (None, 1));
+}
+
+#[test]
 fn own_time_to_live_beats_the_default() {
     let time = ManualClock::new();
     let cache = TtlCache::<&str, u32>::builder().default_ttl(10 * SECOND).clock(time.clock()).build().unwrap();
