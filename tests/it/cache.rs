@@ -354,3 +354,21 @@ fn a_cached_query_that_asks_for_its_own_result_is_told_so_on_whichever_thread() 
     assert_eq!(error.to_string(), "the loader waits for its own result");
     assert_eq!(test.db.blocking().read(|_| Ok(7)).unwrap(), 7);
 }
+
+#[tokio::test]
+async fn a_task_that_only_hits_lets_others_run() {
+    let test = TestDb::with_defaults();
+    test.fill(1);
+    let has_run = std::sync::Arc::new(AtomicBool::new(false));
+    let other = std::sync::Arc::clone(&has_run);
+    let query = |conn: &Connection| -> Result<i64> { Ok(conn.query_row("SELECT value FROM t", [], |row| row.get(0))?) };
+    test.db.execute_cached("value", None, query).await.unwrap();
+    tokio::spawn(async move { other.store(true, Ordering::Relaxed) });
+    let mut hits = 0;
+    while !has_run.load(Ordering::Relaxed) && hits < 100_000 {
+        test.db.execute_cached("value", None, query).await.unwrap();
+        hits += 1;
+    }
+    assert!(hits < 2_000, "{hits}");
+    assert_eq!(test.db.pool_stats().unwrap().cache_hits, hits);
+}
