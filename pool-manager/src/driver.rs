@@ -11,7 +11,8 @@ use pool_cache::Lately;
 use pool_core::CloseReason;
 use pool_stmt::StatementRegistry;
 
-use crate::anchor::{Anchor, Anchorage};
+use crate::anchor::Anchor;
+use crate::anchorage::Anchorage;
 use crate::bulletin::Bulletin;
 use crate::connection::{Connection, Origin, Setup};
 use crate::engine::Plan;

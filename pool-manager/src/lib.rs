@@ -84,6 +84,7 @@
 //! [rusqlite] is re-exported, so that a program never has two versions of it.
 
 mod anchor;
+mod anchorage;
 mod blob;
 pub mod blocking;
 mod bound;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use pool_cache::{Clock, EntryOptions, Lately, Load, LoadError, TtlCache, TtlCacheBuilder};
 use pool_config::PoolConfig;
 
-use crate::anchor::{Anchorage, Stamp};
+use crate::anchor::Stamp;
+use crate::anchorage::Anchorage;
 use crate::error::{Error, Result};
 use crate::faults::{self, Mutation, Point};
 use crate::hopeless::{Hopeless, Place};

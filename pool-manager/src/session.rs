@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use pool_stmt::StatementRegistry;
 use rusqlite::InterruptHandle;
 
-use crate::anchor::Anchorage;
+use crate::anchorage::Anchorage;
 use crate::driver::Database;
 use crate::error::Error;
 use crate::fork::Process;
