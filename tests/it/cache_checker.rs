@@ -516,6 +516,7 @@ fn the_checker_finds_no_stale_result_with_pauses_at_every_step() {
 #[test]
 fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
     let name = "cache_checker::the_checker_finds_every_mistake_that_is_made_on_purpose";
+    // Those of looks are for `cache_looks`: chance seldom makes the schedules that show them.
     let mistakes = [
         (Mutation::PublishesEarly, Stranger::None),
         (Mutation::ForgetsCascades, Stranger::None),
@@ -530,7 +531,6 @@ fn the_checker_finds_every_mistake_that_is_made_on_purpose() {
         (Mutation::ForgetsClearing, Stranger::None),
         (Mutation::ForgetsKeys, Stranger::None),
         (Mutation::ForgetsOldValue, Stranger::None),
-        (Mutation::LooksBefore, Stranger::None),
         (Mutation::IgnoresStrangers, Stranger::Connection),
     ];
     if let Some((role, _)) = role() {
