@@ -13,6 +13,7 @@
 //! Invariant: the session given to [`install`] outlives the connection, which its owner (`connection`) guarantees by the order of
 //! its fields.
 
+use std::cell::LazyCell;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -311,8 +312,10 @@ unsafe extern "C" fn on_event(
     match event {
         ffi::SQLITE_TRACE_STMT => {
             // SAFETY: for this event SQLite passes the running statement and its text.
-            let text = || unsafe { bytes_of(detail.cast_const().cast()) };
-            let word = || wording::first_word(text());
+            let text = LazyCell::new(|| unsafe { bytes_of(detail.cast_const().cast()) });
+            let text = || *text;
+            let word = LazyCell::new(|| wording::first_word(text()));
+            let word = || *word;
             let kind = || {
                 // SAFETY: as above.
                 let kind = unsafe { kind_of(statement, text) };

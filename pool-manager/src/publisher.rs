@@ -79,8 +79,7 @@ impl Publisher {
 
     /// Begins a use that may write, outside a transaction.
     pub(crate) fn begin(&self) {
-        let follow = self.anchor().is_some_and(|anchor| anchor.ledger().is_some_and(Ledger::wants_rows));
-        self.rows.begin(follow);
+        self.rows.begin(self.ledger.wants_rows());
     }
 
     /// The connection; null before it is set up.
