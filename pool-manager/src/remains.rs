@@ -92,10 +92,15 @@ const LIMITS: [c_int; 12] = [
 impl Fresh {
     /// Notes the state of a connection that is set up and was not used yet.
     pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        // First: a table that somebody makes after this is found at a later use. One that was made before is known before the sentinel is.
+        let blank = is_blank(connection)?;
+        if !blank {
+            load_schema(connection)?;
+        }
         let sentinel = RefCell::new(Sentinel::prepare(connection)?);
         // SAFETY: the connection is open; -1 asks without setting.
         let limits = LIMITS.map(|limit| unsafe { ffi::sqlite3_limit(connection.handle(), limit, -1) });
-        Ok(Self { sentinel, limits, blank: Cell::new(is_blank(connection)?) })
+        Ok(Self { sentinel, limits, blank: Cell::new(blank) })
     }
 
     /// Tells whether something changed that other statements could notice.
@@ -197,4 +202,31 @@ pub(crate) fn close(connection: Connection) -> rusqlite::Result<()> {
         }
         error
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_table_of_a_database_is_nobodys_doing_whenever_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blank.sqlite");
+        let make = || Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        let read = |connection: &Connection| connection.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        // While a connection is set up, which has seen that there is none.
+        let early = Connection::open(&path).unwrap();
+        load_schema(&early).unwrap();
+        let late = Connection::open(&path).unwrap();
+        load_schema(&late).unwrap();
+        let blank = Fresh::of(&late).unwrap();
+        make();
+        let filled = Fresh::of(&early).unwrap();
+        for (fresh, connection) in [(filled, early), (blank, late)] {
+            read(&connection);
+            assert!(!fresh.is_outdated(&connection));
+            connection.execute_batch("PRAGMA reverse_unordered_selects = on").unwrap();
+            assert!(fresh.is_outdated(&connection), "what a user does is seen");
+        }
+    }
 }
