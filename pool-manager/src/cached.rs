@@ -37,11 +37,7 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner, lately) {
                     return Ok(value);
                 }
-                if let Some(place) = cache.is_hopeless(name, manner) {
-                    return cache.passed_by(name, place, self.call(Use::Read, heard(query)).await);
-                }
-                self.look_first(cache, name, manner).await?;
-                cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
+                self.missed(cache, name, manner, query).await
             }
         }
     }
@@ -60,13 +56,7 @@ impl Engine {
                 if let Some(value) = cache.hit(name, manner, lately) {
                     return Ok(value);
                 }
-                if let Some(place) = cache.is_hopeless(name, manner) {
-                    return cache.passed_by(name, place, self.call_blocking(Use::Read, heard(query)));
-                }
-                self.look_first_blocking(cache, name, manner)?;
-                cache.get_or_run_blocking(name, manner, |stamp| {
-                    self.call_blocking(Use::Read, observed(query, manner, stamp))
-                })
+                self.missed_blocking(cache, name, manner, query)
             }
         }
     }
@@ -107,12 +97,7 @@ impl Engine {
             None => self.call(Use::Read, query).await.map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: parameters.bytes(), kind };
-                let manner = Manner::default();
-                if let Some(place) = cache.is_hopeless(name, manner) {
-                    return cache.passed_by(name, place, self.call(Use::Read, heard(query)).await);
-                }
-                self.look_first(cache, name, manner).await?;
-                cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
+                self.missed(cache, name, Manner::default(), query).await
             }
         }
     }
@@ -138,31 +123,45 @@ impl Engine {
             None => self.call_blocking(Use::Read, query).map(Arc::new),
             Some((cache, kind)) => {
                 let name = Name { text: sql, parameters: parameters.bytes(), kind };
-                let manner = Manner::default();
-                if let Some(place) = cache.is_hopeless(name, manner) {
-                    return cache.passed_by(name, place, self.call_blocking(Use::Read, heard(query)));
-                }
-                self.look_first_blocking(cache, name, manner)?;
-                cache.get_or_run_blocking(name, manner, |stamp| {
-                    self.call_blocking(Use::Read, observed(query, manner, stamp))
-                })
+                self.missed_blocking(cache, name, Manner::default(), query)
             }
         }
     }
 
-    /// Looks at what was written, where that tells whether the stored result is still true: it costs less than running its query.
-    async fn look_first(self: &Arc<Self>, cache: &QueryCache, name: Name<'_>, manner: Manner) -> Result<()> {
-        match cache.undecided(name, manner) {
-            Some(undecided) => self.call(Use::Read, look(undecided)).await,
-            None => Ok(()),
+    /// Answers where a glance found nothing: runs the query, waits for who does, or looks at what was written if that may tell that the stored
+    /// result is still true, which costs less.
+    async fn missed<T, F>(
+        self: &Arc<Self>,
+        cache: &QueryCache,
+        name: Name<'_>,
+        manner: Manner,
+        query: F,
+    ) -> Result<Arc<T>>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        if let Some(place) = cache.is_hopeless(name, manner) {
+            return cache.passed_by(name, place, self.call(Use::Read, heard(query)).await);
         }
+        if let Some(undecided) = cache.undecided(name, manner) {
+            self.call(Use::Read, look(undecided)).await?;
+        }
+        cache.get_or_run(name, manner, |stamp| self.call(Use::Read, observed(query, manner, stamp))).await
     }
 
-    fn look_first_blocking(&self, cache: &QueryCache, name: Name<'_>, manner: Manner) -> Result<()> {
-        match cache.undecided(name, manner) {
-            Some(undecided) => self.call_blocking(Use::Read, look(undecided)),
-            None => Ok(()),
+    fn missed_blocking<T, F>(&self, cache: &QueryCache, name: Name<'_>, manner: Manner, query: F) -> Result<Arc<T>>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(&Connection) -> Result<T>,
+    {
+        if let Some(place) = cache.is_hopeless(name, manner) {
+            return cache.passed_by(name, place, self.call_blocking(Use::Read, heard(query)));
         }
+        if let Some(undecided) = cache.undecided(name, manner) {
+            self.call_blocking(Use::Read, look(undecided))?;
+        }
+        cache.get_or_run_blocking(name, manner, |stamp| self.call_blocking(Use::Read, observed(query, manner, stamp)))
     }
 
     /// Which cache keeps the results of a query, and under what; `None` where none can. Called once a call: it tells of what is not kept.
