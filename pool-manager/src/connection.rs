@@ -156,7 +156,7 @@ impl Connection {
             is_plain = has_nothing_else(&connection)?;
             hooks::install_busy_handler(&connection, &session)?;
         }
-        remains::load_schema(&connection)?;
+        let blank = remains::load_schema(&connection)?;
         let Functions { all, replaced } = setup.functions(&connection)?;
         session.set_interrupt(connection.get_interrupt_handle());
         let capacity = if config.enable_statement_pooling() { config.statement_cache_size() } else { 0 };
@@ -173,7 +173,7 @@ impl Connection {
             session.set_snapshot(Arc::clone(snapshot));
             sweeper::add(snapshot, config.snapshot_idle());
         }
-        let fresh = Fresh::of(&statements)?;
+        let fresh = Fresh::of(&statements, blank)?;
         session.publisher.set_witness(fresh.witness());
         statements.take_effects();
         let queries = KeyQueries::default();

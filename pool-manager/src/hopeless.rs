@@ -3,7 +3,7 @@
 //! Owns that memory, of a few queries at a time. It must not know why a result can't be kept. Invariant: what is remembered only chooses the
 //! way in which a query runs, so a mistake (two names share a place, two calls write at the same time) costs a miss and nothing else.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::query_key::Name;
@@ -36,7 +36,8 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(name: Name<'_>) -> Self {
-        let mut state = Words(0);
+        // Not seeded: whoever chooses names that collide keeps results out of a cache, his own.
+        let mut state = DefaultHasher::new();
         name.hash(&mut state);
         let hash = state.finish();
         Self { at: (hash >> 56) as usize % PLACES, mark: hash & !COUNT }
@@ -61,27 +62,6 @@ impl Hopeless {
             (true, true) => known.store(place.mark, Ordering::Relaxed),
             (true, false) => {}
         }
-    }
-}
-
-/// A hash of few instructions. Whoever chooses names that collide keeps results out of a cache, his own.
-struct Words(u64);
-
-impl Hasher for Words {
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(size_of::<u64>()) {
-            let mut word = [0; size_of::<u64>()];
-            word[..part.len()].copy_from_slice(part);
-            self.write_u64(u64::from_ne_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

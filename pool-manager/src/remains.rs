@@ -91,12 +91,9 @@ const LIMITS: [c_int; 12] = [
 
 impl Fresh {
     /// Notes the state of a connection that is set up and was not used yet.
-    pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        // First: a table that somebody makes after this is found at a later use. One that was made before is known before the sentinel is.
-        let blank = is_blank(connection)?;
-        if !blank {
-            load_schema(connection)?;
-        }
+    ///
+    /// `blank`: what [`load_schema`] told.
+    pub(crate) fn of(connection: &Connection, blank: bool) -> rusqlite::Result<Self> {
         let sentinel = RefCell::new(Sentinel::prepare(connection)?);
         // SAFETY: the connection is open; -1 asks without setting.
         let limits = LIMITS.map(|limit| unsafe { ffi::sqlite3_limit(connection.handle(), limit, -1) });
@@ -122,10 +119,9 @@ impl Fresh {
     #[cold]
     fn look_for_a_schema(&self, connection: &Connection) {
         let filled = || -> rusqlite::Result<Option<Sentinel>> {
-            if is_blank(connection)? {
+            if load_schema(connection)? {
                 return Ok(None);
             }
-            load_schema(connection)?;
             Sentinel::prepare(connection).map(Some)
         };
         // What can't be found out now can be at the next use.
@@ -146,9 +142,11 @@ impl Fresh {
     }
 }
 
-/// Makes the connection know the schema. The first time that settles the text encoding, which outdates prepared statements.
-pub(crate) fn load_schema(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("SELECT count(*) FROM sqlite_schema WHERE rootpage = 1", [], |_| Ok(()))
+/// Makes the connection know the schema. The first time that settles the text encoding, which outdates prepared statements. Tells whether there
+/// was none right before: a table that somebody makes after that is found at a later use.
+pub(crate) fn load_schema(connection: &Connection) -> rusqlite::Result<bool> {
+    let blank = is_blank(connection)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema WHERE rootpage = 1", [], |_| Ok(blank))
 }
 
 /// Tells whether the database has no schema yet.
@@ -216,12 +214,11 @@ mod tests {
         let read = |connection: &Connection| connection.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
         // While a connection is set up, which has seen that there is none.
         let early = Connection::open(&path).unwrap();
-        load_schema(&early).unwrap();
+        let none_yet = load_schema(&early).unwrap();
         let late = Connection::open(&path).unwrap();
-        load_schema(&late).unwrap();
-        let blank = Fresh::of(&late).unwrap();
+        let blank = Fresh::of(&late, load_schema(&late).unwrap()).unwrap();
         make();
-        let filled = Fresh::of(&early).unwrap();
+        let filled = Fresh::of(&early, none_yet).unwrap();
         for (fresh, connection) in [(filled, early), (blank, late)] {
             read(&connection);
             assert!(!fresh.is_outdated(&connection));
